@@ -2,6 +2,17 @@
 //!
 //! Nothing here knows of presence, peers or policy, and nothing here does I/O.
 
+pub mod dialog;
+pub mod digest;
+pub mod field;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod method;
 pub mod net;
 pub mod random;
 pub mod time;
+pub mod timer;
+pub mod transaction;
+pub mod uri;
+pub mod write;

@@ -37,7 +37,9 @@ impl Transport {
     /// Reads either spelling, in any case.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
-        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|t| name.eq_ignore_ascii_case(t.param().as_bytes()))
+        [Self::Udp, Self::Tcp, Self::Tls]
+            .into_iter()
+            .find(|t| name.eq_ignore_ascii_case(t.param().as_bytes()))
     }
 
     /// Whether the transport itself repeats lost data (RFC 3261 section 17: no timers A, E, G, short D, I, K).

@@ -17,7 +17,7 @@ impl Random {
     }
 
     /// The next 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()
     }
 
@@ -31,7 +31,7 @@ impl Random {
         const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut out = [0; N];
         for chunk in out.chunks_mut(12) {
-            let mut bits = self.next();
+            let mut bits = self.next_u64();
             for byte in chunk {
                 *byte = ALPHABET[(bits & 31) as usize];
                 bits >>= 5;

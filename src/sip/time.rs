@@ -13,6 +13,9 @@ impl Now {
     /// Both clocks advanced by `ms` milliseconds, as a simulated clock does.
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
-        Self { mono_ms: self.mono_ms + ms, wall_ms: self.wall_ms + ms }
+        Self {
+            mono_ms: self.mono_ms + ms,
+            wall_ms: self.wall_ms + ms,
+        }
     }
 }

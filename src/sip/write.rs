@@ -1,0 +1,469 @@
+//! Writing messages: answers, forwarded messages with untouched lines byte for byte, and requests of our own.
+//!
+//! Values that come from configuration or from another message pass a filter that lets no CR, LF or NUL
+//! through: a header can never become two.
+
+use core::fmt::Write as _;
+use core::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+
+use super::field::{Items, Via};
+use super::header::Name;
+use super::message::{Start, View};
+
+/// Writes a header value without what could end the line.
+fn value(out: &mut BytesMut, bytes: &[u8]) {
+    if memchr::memchr3(b'\r', b'\n', 0, bytes).is_none() {
+        return out.put_slice(bytes);
+    }
+    for byte in bytes.iter().filter(|b| !matches!(b, b'\r' | b'\n' | 0)) {
+        out.put_u8(*byte);
+    }
+}
+
+/// Writes `name: value CRLF`.
+fn header(out: &mut BytesMut, name: &[u8], bytes: &[u8]) {
+    out.put_slice(name);
+    out.put_slice(b": ");
+    value(out, bytes);
+    out.put_slice(b"\r\n");
+}
+
+fn decimal(out: &mut BytesMut, number: u64) {
+    let _ = write!(out, "{number}");
+}
+
+/// Ends the header section and adds the body.
+fn finish(out: &mut BytesMut, body: Option<(&[u8], &[u8])>) {
+    if let Some((content_type, _)) = body {
+        header(out, b"Content-Type", content_type);
+    }
+    let bytes = body.map_or(&b""[..], |(_, b)| b);
+    out.put_slice(b"Content-Length: ");
+    decimal(out, bytes.len() as u64);
+    out.put_slice(b"\r\n\r\n");
+    out.put_slice(bytes);
+}
+
+/// A response to `request` (RFC 3261 section 8.2.6): Via lines, From, To, Call-ID, CSeq and, for a dialog-creating
+/// answer, Record-Route are copied byte for byte. `received` is the source of the request (section 18.2.1, RFC 3581).
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site wraps it; a struct would only rename the list"
+)]
+pub fn respond(
+    out: &mut BytesMut,
+    request: &View<'_>,
+    status: u16,
+    reason: &str,
+    to_tag: Option<&[u8]>,
+    received: Option<(IpAddr, u16)>,
+    extra: &[(&[u8], &[u8])],
+    body: Option<(&[u8], &[u8])>,
+) {
+    out.put_slice(b"SIP/2.0 ");
+    decimal(out, u64::from(status));
+    out.put_u8(b' ');
+    value(out, reason.as_bytes());
+    out.put_slice(b"\r\n");
+    let mut first_via = received;
+    let dialog = (101..300).contains(&status);
+    for line in request.lines() {
+        match line.name {
+            Name::Via => match first_via.take() {
+                Some(from) => via_line(out, line.value, from),
+                None => out.put_slice(line.raw),
+            },
+            Name::To => to_line(out, line.raw, line.value, to_tag),
+            Name::From | Name::CallId | Name::CSeq => out.put_slice(line.raw),
+            Name::RecordRoute if dialog => out.put_slice(line.raw),
+            _ => {}
+        }
+    }
+    for (name, bytes) in extra {
+        header(out, name, bytes);
+    }
+    finish(out, body);
+}
+
+fn to_line(out: &mut BytesMut, raw: &[u8], bytes: &[u8], tag: Option<&[u8]>) {
+    let has_tag = super::field::NameAddr::parse(bytes).is_ok_and(|a| a.tag().is_some());
+    match tag {
+        Some(tag) if !has_tag => {
+            out.put_slice(b"To: ");
+            out.put_slice(bytes);
+            out.put_slice(b";tag=");
+            out.put_slice(tag);
+            out.put_slice(b"\r\n");
+        }
+        _ => out.put_slice(raw),
+    }
+}
+
+/// Writes a Via line whose first item gets `received` and `rport` as the packet's source says.
+fn via_line(out: &mut BytesMut, bytes: &[u8], from: (IpAddr, u16)) {
+    out.put_slice(b"Via: ");
+    let first = Items::new(bytes).next().unwrap_or(bytes);
+    let rest_at = first.as_ptr() as usize - bytes.as_ptr() as usize + first.len();
+    via_item(out, first, from);
+    out.put_slice(bytes.get(rest_at..).unwrap_or_default());
+    out.put_slice(b"\r\n");
+}
+
+fn via_item(out: &mut BytesMut, item: &[u8], (ip, port): (IpAddr, u16)) {
+    let Ok(via) = Via::parse(item) else {
+        return out.put_slice(item);
+    };
+    let wants_rport = via.rport().is_some();
+    let lies = !host_is(via.host, ip);
+    if !wants_rport && !lies && via.received().is_none() {
+        return out.put_slice(item);
+    }
+    let end = memchr::memchr(b';', item).unwrap_or(item.len());
+    out.put_slice(super::field::trim(&item[..end]));
+    for (name, parameter) in via.params.iter() {
+        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
+            continue;
+        }
+        out.put_u8(b';');
+        out.put_slice(name);
+        if let Some(parameter) = parameter {
+            out.put_u8(b'=');
+            out.put_slice(parameter);
+        }
+    }
+    if lies || wants_rport {
+        let _ = write!(out, ";received={ip}");
+    }
+    if wants_rport {
+        let _ = write!(out, ";rport={port}");
+    }
+}
+
+fn host_is(host: &[u8], ip: IpAddr) -> bool {
+    let text = core::str::from_utf8(host).unwrap_or_default();
+    text.trim_matches(['[', ']'])
+        .parse::<IpAddr>()
+        .is_ok_and(|h| h.to_canonical() == ip.to_canonical())
+}
+
+/// How a request is changed on its way (RFC 3261 section 16.6).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forward<'a> {
+    /// The new Request-URI; `None` keeps the old one.
+    pub uri: Option<&'a [u8]>,
+    /// The whole value of our Via.
+    pub via: &'a [u8],
+    /// The new Max-Forwards.
+    pub max_forwards: u32,
+    /// Route values at the top that were ours.
+    pub drop_first_routes: usize,
+    /// The Record-Route value to put on top.
+    pub push_record_route: Option<&'a [u8]>,
+    /// Where the request came from, noted in what was its top Via.
+    pub set_received: Option<(IpAddr, u16)>,
+    /// Headers left out.
+    pub remove: &'a [Name],
+    /// Headers added.
+    pub add: &'a [(&'a [u8], &'a [u8])],
+}
+
+/// A request forwarded: our Via on top, Max-Forwards set, Content-Length made sure of; every other line as it came.
+pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_>) {
+    let Start::Request { method, uri } = request.start() else {
+        return;
+    };
+    out.put_slice(method.as_bytes());
+    out.put_u8(b' ');
+    value(out, plan.uri.unwrap_or(uri));
+    out.put_slice(b" SIP/2.0\r\n");
+    header(out, b"Via", plan.via);
+    if let Some(route) = plan.push_record_route {
+        header(out, b"Record-Route", route);
+    }
+    for (name, bytes) in plan.add {
+        header(out, name, bytes);
+    }
+    let mut first_via = plan.set_received;
+    let (mut drop_routes, mut hops, mut length) = (plan.drop_first_routes, false, false);
+    for line in request.lines() {
+        match line.name {
+            Name::Via => match first_via.take() {
+                Some(from) => via_line(out, line.value, from),
+                None => out.put_slice(line.raw),
+            },
+            Name::MaxForwards => {
+                if !std::mem::replace(&mut hops, true) {
+                    max_forwards(out, plan.max_forwards);
+                }
+            }
+            Name::Route if drop_routes > 0 => drop_routes = routes_left(out, line.value, drop_routes),
+            Name::ContentLength => {
+                if !std::mem::replace(&mut length, true) {
+                    out.put_slice(line.raw);
+                }
+            }
+            name if plan.remove.contains(&name) => {}
+            _ => out.put_slice(line.raw),
+        }
+    }
+    if !hops {
+        max_forwards(out, plan.max_forwards);
+    }
+    end_forwarded(out, request.body(), length);
+}
+
+fn max_forwards(out: &mut BytesMut, hops: u32) {
+    out.put_slice(b"Max-Forwards: ");
+    decimal(out, u64::from(hops));
+    out.put_slice(b"\r\n");
+}
+
+fn end_forwarded(out: &mut BytesMut, body: &[u8], length: bool) {
+    if !length {
+        out.put_slice(b"Content-Length: ");
+        decimal(out, body.len() as u64);
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+    out.put_slice(body);
+}
+
+/// Writes a Route line without its first `drop` items; returns how many are still to drop.
+fn routes_left(out: &mut BytesMut, bytes: &[u8], mut drop: usize) -> usize {
+    let mut open = false;
+    for item in Items::new(bytes) {
+        if drop > 0 {
+            drop -= 1;
+            continue;
+        }
+        out.put_slice(if open { b", " } else { b"Route: " });
+        out.put_slice(item);
+        open = true;
+    }
+    if open {
+        out.put_slice(b"\r\n");
+    }
+    drop
+}
+
+/// A response forwarded: the topmost Via item, which is ours, comes off (RFC 3261 section 16.7 step 3).
+pub fn forward_response(out: &mut BytesMut, response: &View<'_>) {
+    let Start::Response { status, reason } = response.start() else {
+        return;
+    };
+    out.put_slice(b"SIP/2.0 ");
+    decimal(out, u64::from(status));
+    out.put_u8(b' ');
+    value(out, reason);
+    out.put_slice(b"\r\n");
+    let (mut first, mut length) = (true, false);
+    for line in response.lines() {
+        match line.name {
+            Name::Via if first => {
+                first = false;
+                let item = Items::new(line.value).next().unwrap_or_default();
+                let rest_at = item.as_ptr() as usize - line.value.as_ptr() as usize + item.len();
+                let rest = line.value.get(rest_at..).unwrap_or_default();
+                let rest = super::field::trim(super::field::trim(rest).strip_prefix(b",").unwrap_or_default());
+                if !rest.is_empty() {
+                    out.put_slice(b"Via: ");
+                    out.put_slice(rest);
+                    out.put_slice(b"\r\n");
+                }
+            }
+            Name::ContentLength => {
+                if !std::mem::replace(&mut length, true) {
+                    out.put_slice(line.raw);
+                }
+            }
+            _ => out.put_slice(line.raw),
+        }
+    }
+    end_forwarded(out, response.body(), length);
+}
+
+/// The ACK for a final answer other than 2xx (RFC 3261 section 17.1.1.3), from the INVITE as it was sent.
+pub fn ack_for_failure(out: &mut BytesMut, invite: &View<'_>, response: &View<'_>) {
+    let to = response.header(Name::To).unwrap_or_default();
+    derived(out, invite, b"ACK", Some(to));
+}
+
+/// The CANCEL for an INVITE as it was sent (RFC 3261 section 9.1).
+pub fn cancel(out: &mut BytesMut, invite: &View<'_>) {
+    derived(out, invite, b"CANCEL", None);
+}
+
+/// Request-URI, top Via, Route, From, Call-ID and CSeq number of `invite` under another method.
+fn derived(out: &mut BytesMut, invite: &View<'_>, method: &[u8], to: Option<&[u8]>) {
+    out.put_slice(method);
+    out.put_u8(b' ');
+    value(out, invite.request_uri());
+    out.put_slice(b" SIP/2.0\r\n");
+    let mut first = true;
+    for line in invite.lines() {
+        match line.name {
+            Name::Via if first => {
+                first = false;
+                header(out, b"Via", Items::new(line.value).next().unwrap_or_default());
+            }
+            Name::To => header(out, b"To", to.unwrap_or(line.value)),
+            Name::From | Name::CallId | Name::Route => out.put_slice(line.raw),
+            Name::CSeq => {
+                let digits = line.value.iter().take_while(|b| b.is_ascii_digit()).count();
+                out.put_slice(b"CSeq: ");
+                out.put_slice(&line.value[..digits]);
+                out.put_u8(b' ');
+                out.put_slice(method);
+                out.put_slice(b"\r\n");
+            }
+            _ => {}
+        }
+    }
+    header(out, b"Max-Forwards", b"70");
+    finish(out, None);
+}
+
+/// A request of our own, header by header.
+#[derive(Debug)]
+pub struct Request<'b> {
+    out: &'b mut BytesMut,
+}
+
+impl<'b> Request<'b> {
+    /// Writes the request line.
+    pub fn start(out: &'b mut BytesMut, method: &[u8], uri: &[u8]) -> Self {
+        out.put_slice(method);
+        out.put_u8(b' ');
+        value(out, uri);
+        out.put_slice(b" SIP/2.0\r\n");
+        Self { out }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(self, name: &[u8], bytes: &[u8]) -> Self {
+        header(self.out, name, bytes);
+        self
+    }
+
+    /// Adds a header whose value comes in parts.
+    #[must_use]
+    pub fn parts(self, name: &[u8], parts: &[&[u8]]) -> Self {
+        self.out.put_slice(name);
+        self.out.put_slice(b": ");
+        for part in parts {
+            value(self.out, part);
+        }
+        self.out.put_slice(b"\r\n");
+        self
+    }
+
+    /// Adds a header with a number and text behind it.
+    #[must_use]
+    pub fn number(self, name: &[u8], number: u64, rest: &[u8]) -> Self {
+        self.out.put_slice(name);
+        self.out.put_slice(b": ");
+        decimal(self.out, number);
+        value(self.out, rest);
+        self.out.put_slice(b"\r\n");
+        self
+    }
+
+    /// Adds a header whose value knows how to write itself; it must not hold line ends.
+    #[must_use]
+    pub fn display(self, name: &[u8], value: &impl core::fmt::Display) -> Self {
+        self.out.put_slice(name);
+        let _ = write!(self.out, ": {value}\r\n");
+        self
+    }
+
+    /// Adds lines that are complete and were checked when they were made.
+    #[must_use]
+    pub fn lines(self, lines: &[u8]) -> Self {
+        self.out.put_slice(lines);
+        self
+    }
+
+    /// Ends the message; `body` is content type and bytes.
+    pub fn body(self, body: Option<(&[u8], &[u8])>) {
+        finish(self.out, body);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::message::{Framing, Index, Malformed, parse};
+
+    const INVITE: &[u8] =
+        b"INVITE sip:b@x SIP/2.0\r\nv: SIP/2.0/UDP 10.0.0.9;rport;branch=z9hG4bKa, SIP/2.0/UDP p2;branch=z9hG4bKb\r\n\
+        Max-Forwards: 9\r\nFrom: \"A\" <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\ni: c1\r\nCSeq: 7 INVITE\r\n\
+        Route: <sip:us;lr>,<sip:next;lr>\r\nX-Odd :  kept\t \r\n folded\r\n\r\nbody";
+
+    fn written(write: impl FnOnce(&mut BytesMut)) -> String {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn forwarding_touches_only_what_it_must() -> Result<(), Malformed> {
+        let mut index = Index::new();
+        let view = parse(INVITE, Framing::Datagram, &mut index)?;
+        let plan = Forward {
+            via: b"SIP/2.0/TCP us;branch=z9hG4bKn",
+            max_forwards: 8,
+            drop_first_routes: 1,
+            set_received: Some((IpAddr::from([127, 0, 0, 1]), 5999)),
+            ..Forward::default()
+        };
+        let text = written(|out| forward_request(out, &view, &plan));
+        assert_eq!(
+            text,
+            "INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/TCP us;branch=z9hG4bKn\r\n\
+             Via: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKa;received=127.0.0.1;rport=5999, SIP/2.0/UDP p2;branch=z9hG4bKb\r\n\
+             Max-Forwards: 8\r\nFrom: \"A\" <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\ni: c1\r\nCSeq: 7 INVITE\r\n\
+             Route: <sip:next;lr>\r\nX-Odd :  kept\t \r\n folded\r\nContent-Length: 4\r\n\r\nbody"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_response_loses_only_our_via() -> Result<(), Malformed> {
+        let mut index = Index::new();
+        let bytes = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP us;branch=z9hG4bKn,SIP/2.0/UDP a;branch=z9hG4bKa\r\nTo: <sip:b@x>;tag=2\r\nl: 0\r\n\r\n";
+        let view = parse(bytes, Framing::Stream, &mut index)?;
+        let text = written(|out| forward_response(out, &view));
+        assert_eq!(
+            text,
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nTo: <sip:b@x>;tag=2\r\nl: 0\r\n\r\n"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn answers_ack_and_cancel_copy_what_belongs_to_the_transaction() -> Result<(), Malformed> {
+        let mut index = Index::new();
+        let view = parse(INVITE, Framing::Datagram, &mut index)?;
+        let answer = written(|out| {
+            respond(
+                out,
+                &view,
+                404,
+                "Not\r\nFound",
+                Some(b"t9"),
+                None,
+                &[(b"X", b"a\r\nEvil: 1")],
+                None,
+            );
+        });
+        assert!(answer.contains("To: <sip:b@x>;tag=t9\r\n") && answer.contains("X: aEvil: 1\r\n"));
+        assert!(answer.starts_with("SIP/2.0 404 NotFound\r\nv: SIP/2.0/UDP 10.0.0.9;rport;branch=z9hG4bKa, SIP"));
+        let cancel = written(|out| cancel(out, &view));
+        assert!(cancel.starts_with("CANCEL sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9;rport;branch=z9hG4bKa\r\n"));
+        assert!(cancel.contains("CSeq: 7 CANCEL\r\n") && cancel.contains("Route: <sip:us;lr>,<sip:next;lr>\r\n"));
+        Ok(())
+    }
+}
