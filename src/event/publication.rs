@@ -1,0 +1,311 @@
+//! Event state of one presentity as its publishers maintain it (RFC 3903): entity tags, refresh, modify, remove, expiry.
+
+use crate::presence::{self, Document, Publication, XmlError};
+use crate::sip::random::Random;
+use crate::sip::time::Now;
+
+/// One publication, alive until `expires_wall_ms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its present entity tag.
+    pub etag: String,
+    /// When it ends, on the wall clock.
+    pub expires_wall_ms: u64,
+    /// Order of its last change.
+    pub age: u64,
+    /// The body as published.
+    pub body: Box<[u8]>,
+    document: Document,
+}
+
+/// What a PUBLISH asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// SIP-If-Match.
+    pub if_match: Option<&'a str>,
+    /// Expires; `None` takes the default.
+    pub expires_s: Option<u32>,
+    /// The body; empty for a refresh or a removal.
+    pub body: &'a [u8],
+}
+
+/// Limits of publications.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Shorter is 423.
+    pub min_expires_s: u32,
+    /// Longer is shortened.
+    pub max_expires_s: u32,
+    /// What is meant when no expiry is written.
+    pub default_expires_s: u32,
+    /// Publications of one presentity.
+    pub max_entries: usize,
+}
+
+/// A PUBLISH that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The new entity tag; a removal has one too, good for nothing.
+    pub etag: String,
+    /// The tag it replaces.
+    pub replaces: Option<String>,
+    /// Seconds granted; 0 for a removal.
+    pub expires_s: u32,
+    /// Whether the state may have changed.
+    pub changed: bool,
+}
+
+/// A PUBLISH that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 412: there is no such publication here.
+    ConditionFailed,
+    /// 423 with Min-Expires.
+    TooBrief(u32),
+    /// 400: an initial publication needs a body.
+    NoBody,
+    /// The body is no PIDF, or too large.
+    Body(XmlError),
+    /// 403: too many publications.
+    TooMany,
+}
+
+/// All publications of one presentity.
+#[derive(Clone, Debug, Default)]
+pub struct Publications {
+    entries: Vec<Entry>,
+    next_age: u64,
+}
+
+impl Publications {
+    /// Applies a PUBLISH.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn publish(
+        &mut self,
+        now: Now,
+        publish: Publish<'_>,
+        limits: Limits,
+        random: &mut Random,
+    ) -> Result<Accepted, Refusal> {
+        let wanted = publish.expires_s.unwrap_or(limits.default_expires_s);
+        if wanted != 0 && wanted < limits.min_expires_s {
+            return Err(Refusal::TooBrief(limits.min_expires_s));
+        }
+        let at = match publish.if_match {
+            Some(etag) => Some(
+                self.entries
+                    .iter()
+                    .position(|e| e.etag == etag)
+                    .ok_or(Refusal::ConditionFailed)?,
+            ),
+            None => None,
+        };
+        let document = match publish.body {
+            [] => None,
+            body => Some(Document::parse(body).map_err(Refusal::Body)?),
+        };
+        let etag = String::from_utf8_lossy(&random.token::<16>()).into_owned();
+        let expires_s = wanted.min(limits.max_expires_s);
+        let expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
+        let replaces = publish.if_match.map(str::to_string);
+        let accepted = |changed| {
+            Ok(Accepted {
+                etag: etag.clone(),
+                replaces,
+                expires_s,
+                changed,
+            })
+        };
+        match (at, document) {
+            (Some(at), _) if expires_s == 0 => {
+                self.entries.remove(at);
+                accepted(true)
+            }
+            (Some(at), None) => {
+                let entry = &mut self.entries[at];
+                (entry.etag, entry.expires_wall_ms) = (etag.clone(), expires_wall_ms);
+                accepted(false)
+            }
+            (Some(at), Some(document)) => {
+                let changed = *self.entries[at].body != *publish.body;
+                let age = self.age();
+                self.entries[at] = Entry {
+                    etag: etag.clone(),
+                    expires_wall_ms,
+                    age,
+                    body: publish.body.into(),
+                    document,
+                };
+                accepted(changed)
+            }
+            (None, None) => Err(Refusal::NoBody),
+            (None, Some(_)) if expires_s == 0 => accepted(false),
+            (None, Some(_)) if self.entries.len() >= limits.max_entries => Err(Refusal::TooMany),
+            (None, Some(document)) => {
+                let age = self.age();
+                self.entries.push(Entry {
+                    etag: etag.clone(),
+                    expires_wall_ms,
+                    age,
+                    body: publish.body.into(),
+                    document,
+                });
+                accepted(true)
+            }
+        }
+    }
+
+    fn age(&mut self) -> u64 {
+        self.next_age += 1;
+        self.next_age
+    }
+
+    /// Puts back a publication that a store held.
+    ///
+    /// # Errors
+    /// When the body does not parse any more.
+    pub fn restore(&mut self, etag: String, expires_wall_ms: u64, age: u64, body: Box<[u8]>) -> Result<(), XmlError> {
+        let document = Document::parse(&body)?;
+        self.next_age = self.next_age.max(age);
+        self.entries.push(Entry {
+            etag,
+            expires_wall_ms,
+            age,
+            body,
+            document,
+        });
+        Ok(())
+    }
+
+    /// Removes what has expired; returns the entity tags.
+    pub fn expire(&mut self, now: Now) -> Vec<String> {
+        let gone = self
+            .entries
+            .iter()
+            .filter(|e| e.expires_wall_ms <= now.wall_ms)
+            .map(|e| e.etag.clone())
+            .collect();
+        self.entries.retain(|e| e.expires_wall_ms > now.wall_ms);
+        gone
+    }
+
+    /// When the next one expires, on the wall clock.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.entries.iter().map(|e| e.expires_wall_ms).min()
+    }
+
+    /// True when nobody has published.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The publication of an entity tag.
+    #[must_use]
+    pub fn get(&self, etag: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.etag == etag)
+    }
+
+    /// The composed document; `None` when nobody has published.
+    #[must_use]
+    pub fn compose(&self, entity: &str, rules: &presence::Rules) -> Option<presence::Composed<'_>> {
+        let list: Vec<Publication<'_>> = self
+            .entries
+            .iter()
+            .map(|e| Publication {
+                body: &e.body,
+                document: &e.document,
+                age: e.age,
+            })
+            .collect();
+        presence::compose(entity, &list, rules)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        min_expires_s: 60,
+        max_expires_s: 86_400,
+        default_expires_s: 3600,
+        max_entries: 2,
+    };
+    const BODY: &[u8] = b"<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:a@x'><tuple id='t'><status><basic>open</basic></status></tuple></presence>";
+
+    fn publish(
+        p: &mut Publications,
+        r: &mut Random,
+        if_match: Option<&str>,
+        expires_s: Option<u32>,
+        body: &[u8],
+    ) -> Result<Accepted, Refusal> {
+        p.publish(
+            Now {
+                mono_ms: 0,
+                wall_ms: 1000,
+            },
+            Publish {
+                if_match,
+                expires_s,
+                body,
+            },
+            LIMITS,
+            r,
+        )
+    }
+
+    #[test]
+    fn create_refresh_modify_remove() -> Result<(), Refusal> {
+        let (mut p, mut r) = (Publications::default(), Random::from_seed([0; 32]));
+        let first = publish(&mut p, &mut r, None, None, BODY)?;
+        assert_eq!((first.expires_s, first.changed), (3600, true));
+        let second = publish(&mut p, &mut r, Some(&first.etag), Some(u32::MAX), b"")?;
+        assert_eq!((second.expires_s, second.changed), (86_400, false));
+        assert_eq!(
+            publish(&mut p, &mut r, Some(&first.etag), None, b""),
+            Err(Refusal::ConditionFailed)
+        );
+        let other = String::from_utf8_lossy(BODY).replace("open", "closed");
+        let third = publish(&mut p, &mut r, Some(&second.etag), None, other.as_bytes())?;
+        assert!(third.changed && third.etag != second.etag);
+        assert!(publish(&mut p, &mut r, Some(&third.etag), Some(0), b"")?.changed);
+        assert!(p.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn refusals_change_nothing() -> Result<(), Refusal> {
+        let (mut p, mut r) = (Publications::default(), Random::from_seed([0; 32]));
+        assert_eq!(
+            publish(&mut p, &mut r, None, Some(10), BODY),
+            Err(Refusal::TooBrief(60))
+        );
+        assert_eq!(publish(&mut p, &mut r, None, None, b""), Err(Refusal::NoBody));
+        assert_eq!(
+            publish(&mut p, &mut r, Some("other"), None, BODY),
+            Err(Refusal::ConditionFailed)
+        );
+        assert!(matches!(
+            publish(&mut p, &mut r, None, None, b"<a/>"),
+            Err(Refusal::Body(_))
+        ));
+        publish(&mut p, &mut r, None, None, BODY)?;
+        publish(&mut p, &mut r, None, None, BODY)?;
+        assert_eq!(publish(&mut p, &mut r, None, None, BODY), Err(Refusal::TooMany));
+        assert_eq!(p.next_expiry(), Some(3_601_000));
+        assert_eq!(
+            p.expire(Now {
+                mono_ms: 0,
+                wall_ms: 3_601_000
+            })
+            .len(),
+            2
+        );
+        Ok(())
+    }
+}
