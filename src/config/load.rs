@@ -1,0 +1,247 @@
+//! Reading the files: the only part of the room that does I/O, all of it through [`World`].
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::at::{At, Place};
+use super::error::{Problem, Problems, Source, Warning, from_yaml};
+use super::resolve::{File, resolve};
+use super::written::{Main, Part};
+use crate::policy::Snapshot;
+
+/// A configuration that is fit to run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub snapshot: Snapshot,
+    /// What works and is perhaps not meant.
+    pub warnings: Vec<Warning>,
+    /// Every configuration file that was read, the main one first.
+    pub files: Vec<PathBuf>,
+}
+
+/// What a configuration may ask of the machine. Tests and fuzzers hand in one of their own.
+pub trait World {
+    /// The text of a file, or why there is none.
+    fn read(&self, path: &Path) -> Result<String, String>;
+    /// The file names in a directory, sorted.
+    fn list(&self, directory: &Path) -> Result<Vec<String>, String>;
+    /// Whether everybody may read the file; `None` when there is no such file.
+    fn world_readable(&self, path: &Path) -> Option<bool>;
+    /// An environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+}
+
+/// The machine we run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine;
+
+impl World for Machine {
+    fn read(&self, path: &Path) -> Result<String, String> {
+        std::fs::read_to_string(path).map_err(|e| e.to_string())
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(directory).map_err(|e| e.to_string())?;
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn world_readable(&self, path: &Path) -> Option<bool> {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path)
+            .ok()
+            .map(|m| m.permissions().mode() & 0o004 != 0)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Reads the configuration at `path` with its includes and secrets.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place and what to do.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_from(path, &Machine)
+}
+
+/// As [`load`], from a machine of the caller's choice.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(path: &Path, world: &dyn World) -> Result<Loaded, Problems> {
+    let (source, main): (Source, Main) = read(path, world).map_err(|p| Problems(vec![p]))?;
+    let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut files = vec![path.to_path_buf()];
+    for pattern in &main.include {
+        match matching(&directory, pattern, &source, world) {
+            Ok(found) if found.is_empty() => {
+                warnings.push(source.problem(pattern.place, format!("`{}` matches no file", pattern.value), ""));
+            }
+            Ok(found) => files.extend(found.into_iter().filter(|f| !files.contains(f)).collect::<Vec<_>>()),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let mut parts = Vec::new();
+    for file in files.iter().skip(1) {
+        match read::<Part>(file, world) {
+            Ok((source, part)) => {
+                let directory = file.parent().unwrap_or(Path::new("")).to_path_buf();
+                parts.push(File {
+                    source,
+                    directory,
+                    written: part,
+                });
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let main = File {
+        source,
+        directory,
+        written: main,
+    };
+    let outcome = resolve(&main, &parts, world);
+    warnings.extend(outcome.warnings);
+    problems.extend(outcome.problems);
+    let order = |p: &Problem| {
+        let file = files.iter().position(|f| f.to_string_lossy() == *p.file);
+        (file, p.place.line, p.place.column)
+    };
+    problems.sort_by_key(order);
+    warnings.sort_by_key(order);
+    match outcome.snapshot {
+        Some(snapshot) if problems.is_empty() => Ok(Loaded {
+            snapshot,
+            warnings,
+            files,
+        }),
+        _ => Err(Problems(problems)),
+    }
+}
+
+fn read<T: DeserializeOwned + Default>(path: &Path, world: &dyn World) -> Result<(Source, T), Problem> {
+    let name: Arc<str> = path.to_string_lossy().into();
+    let text = world.read(path).map_err(|error| Problem {
+        file: name.clone(),
+        place: Place::default(),
+        source: String::new(),
+        what: format!("cannot be read: {error}"),
+        help: "name a readable file".into(),
+    })?;
+    let source = Source { name, text };
+    let written = parse(&source)?;
+    Ok((source, written))
+}
+
+/// Parses one file. An empty one, or one of comments only, says nothing and is fine.
+fn parse<T: DeserializeOwned + Default>(source: &Source) -> Result<T, Problem> {
+    let bare = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if source.text.lines().all(bare) {
+        return Ok(T::default());
+    }
+    // Large routing tables are legitimate; the file is the operator's own.
+    let options = serde_yaml::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        budget: serde_yaml::budget! { max_events: 20_000_000, max_nodes: 10_000_000 },
+    };
+    serde_yaml::from_str_with_options(&source.text, options).map_err(|error| from_yaml(source, &error))
+}
+
+/// The files that an include names: the path itself, or those whose name fits when it has a `*`.
+fn matching(base: &Path, pattern: &At<String>, source: &Source, world: &dyn World) -> Result<Vec<PathBuf>, Problem> {
+    let full = join(base, &pattern.value);
+    let name = full.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+    let directory = full.parent().unwrap_or(Path::new("")).to_path_buf();
+    if directory.to_string_lossy().contains('*') {
+        let help = "list the directories one by one";
+        return Err(source.problem(pattern.place, "`*` stands only in the file name", help));
+    }
+    if !name.contains('*') {
+        return Ok(vec![full]);
+    }
+    let names = world.list(&directory).unwrap_or_default();
+    Ok(names
+        .into_iter()
+        .filter(|n| !n.starts_with('.') && fits(&name, n))
+        .map(|n| directory.join(n))
+        .collect())
+}
+
+/// Whether a text fits a pattern whose `*` stand for any text.
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut left) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut pieces = rest.split('*').peekable();
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return left.ends_with(piece);
+        }
+        match left.find(piece) {
+            Some(at) => left = left.get(at + piece.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    left.is_empty()
+}
+
+/// A path as written in a file, relative to that file's directory, without needless `..`.
+pub(super) fn join(directory: &Path, written: &str) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in directory.join(written).components() {
+        let up = part == Component::ParentDir && matches!(out.components().next_back(), Some(Component::Normal(_)));
+        if up {
+            out.pop();
+        } else if part != Component::CurDir {
+            out.push(part);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit() {
+        for (pattern, text, expected) in [
+            ("*.yaml", "b.yaml", true),
+            ("*.yaml", "b.yml", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("*", "", true),
+            ("ab*ba", "aba", false),
+            ("plain", "plain", true),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_their_file() {
+        assert_eq!(join(Path::new("config"), "../certs/a.pem"), Path::new("certs/a.pem"));
+        assert_eq!(
+            join(Path::new("/etc/trestle"), "./peers/b.yaml"),
+            Path::new("/etc/trestle/peers/b.yaml")
+        );
+        assert_eq!(join(Path::new("config"), "/abs"), Path::new("/abs"));
+        assert_eq!(join(Path::new(""), "../up"), Path::new("../up"));
+    }
+}

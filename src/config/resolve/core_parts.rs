@@ -1,0 +1,188 @@
+//! Domains, the bridge's own identity, listeners.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
+
+use super::{Domains, Here, Resolver};
+use crate::config::at::{At, Place};
+use crate::config::value;
+use crate::config::written::{self, WrittenTransport};
+use crate::policy::rule::RuleRef;
+use crate::policy::settings::LocalIdentity;
+use crate::policy::snapshot::{ClientCertificate, Listener};
+use crate::sip::net::Transport;
+
+impl Resolver<'_> {
+    pub(super) fn domains(&mut self, here: Here<'_>, written: &[At<String>]) -> Domains {
+        let mut domains = Domains::default();
+        if written.is_empty() {
+            let start = Place { line: 1, column: 1 };
+            self.error(here, start, "there is no local domain", "add `domains: [a.example]`");
+        }
+        for at in written {
+            let Some(name) = self.read(here, at, |text| value::name(text)) else {
+                continue;
+            };
+            if domains.insert(&name, here.rule("domains", at.place)).is_err() {
+                self.error(here, at.place, format!("`{name}` is listed twice"), "keep one of them");
+            }
+        }
+        domains
+    }
+
+    pub(super) fn identity(
+        &mut self,
+        here: Here<'_>,
+        written: Option<&written::Identity>,
+        domains: &Domains,
+    ) -> Option<LocalIdentity> {
+        let host = match written.and_then(|w| w.host.as_ref()) {
+            Some(at) => self.read(here, at, |text| value::name(text)),
+            None => domains.at(0).map(|(name, _)| Arc::from(format!("bridge.{name}"))),
+        };
+        let path = |at: Option<&At<String>>, default: &str| here.path(at.map_or(default, |a| &a.value));
+        let certificate = path(written.and_then(|w| w.certificate.as_ref()), "../certs/bridge.pem");
+        let written_key = written.and_then(|w| w.key.as_ref());
+        let key = path(written_key, "../certs/bridge.key");
+        if self.world.world_readable(&key) == Some(true) {
+            let place = written_key.map_or(Place::default(), |k| k.place);
+            let what = format!("everybody on this machine can read the key {}", key.display());
+            self.warn(here, place, what, format!("chmod 600 {}", key.display()));
+        }
+        Some(LocalIdentity {
+            host: host?,
+            certificate,
+            key,
+        })
+    }
+
+    pub(super) fn listeners(&mut self, here: Here<'_>, written: Option<&[At<written::Listener>]>) -> Vec<Listener> {
+        let Some(written) = written else {
+            return default_listeners();
+        };
+        let mut out: Vec<Listener> = Vec::new();
+        for at in written {
+            if let Some(listener) = self.listener(here, at, &out) {
+                out.push(listener);
+            }
+        }
+        if written.is_empty() {
+            let start = Place { line: 1, column: 1 };
+            self.error(
+                here,
+                start,
+                "`listeners` is empty",
+                "leave it out to get the default listeners",
+            );
+        }
+        out
+    }
+
+    fn listener(&mut self, here: Here<'_>, at: &At<written::Listener>, before: &[Listener]) -> Option<Listener> {
+        let name = &at.name.value;
+        if before.iter().any(|l| &*l.name == name) {
+            self.error(
+                here,
+                at.name.place,
+                format!("there are two listeners `{name}`"),
+                "name them apart",
+            );
+        }
+        let transport = Transport::from(at.transport.value);
+        let client_certificate = match &at.client_certificate {
+            Some(asked) if at.transport.value != WrittenTransport::Tls => {
+                let what = format!("a {} listener cannot ask for a certificate", transport.param());
+                self.error(
+                    here,
+                    asked.place,
+                    what,
+                    "drop `client_certificate`, or use `transport: tls`",
+                );
+                ClientCertificate::None
+            }
+            Some(asked) => asked.value.into(),
+            None if transport == Transport::Tls => ClientCertificate::Request,
+            None => ClientCertificate::None,
+        };
+        let bind = self.sockets(here, &at.bind, transport, before);
+        let advertise = at
+            .advertise
+            .as_ref()
+            .and_then(|a| self.read(here, a, |text| value::host_port(text)));
+        let rule = here.rule("listener", at.place);
+        Some(Listener {
+            name: name.as_str().into(),
+            transport,
+            bind,
+            client_certificate,
+            advertise,
+            rule,
+        })
+    }
+
+    fn sockets(
+        &mut self,
+        here: Here<'_>,
+        at: &At<Vec<At<String>>>,
+        transport: Transport,
+        before: &[Listener],
+    ) -> Vec<SocketAddr> {
+        let mut bind = Vec::new();
+        for address in &at.value {
+            let Some(socket) = self.read(here, address, |text| socket(text)) else {
+                continue;
+            };
+            let taken = before
+                .iter()
+                .filter(|l| l.transport.is_reliable() == transport.is_reliable());
+            if taken.flat_map(|l| &l.bind).chain(&bind).any(|other| *other == socket) {
+                self.error(
+                    here,
+                    address.place,
+                    format!("{socket} is bound twice"),
+                    "choose another port",
+                );
+            }
+            bind.push(socket);
+        }
+        if at.is_empty() {
+            self.error(
+                here,
+                at.place,
+                "`bind` is empty",
+                "write [\"0.0.0.0:5060\", \"[::]:5060\"]",
+            );
+        }
+        bind
+    }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, value::Wrong> {
+    text.parse().map_err(|_| {
+        (
+            format!("`{text}` is no address with a port"),
+            "write 0.0.0.0:5060 or [::]:5060 (zone: [fe80::1%2]:5060)".into(),
+        )
+    })
+}
+
+/// The ports of the original: 5060, 5061 that asks for a certificate, 5062 that requires one.
+fn default_listeners() -> Vec<Listener> {
+    let make = |name: &str, transport, port, client_certificate| Listener {
+        name: name.into(),
+        transport,
+        bind: vec![
+            SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into(),
+            SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into(),
+        ],
+        client_certificate,
+        advertise: None,
+        rule: RuleRef::built_in("listener"),
+    };
+    vec![
+        make("udp", Transport::Udp, 5060, ClientCertificate::None),
+        make("tcp", Transport::Tcp, 5060, ClientCertificate::None),
+        make("tls", Transport::Tls, 5061, ClientCertificate::Request),
+        make("tls-peers", Transport::Tls, 5062, ClientCertificate::Require),
+    ]
+}

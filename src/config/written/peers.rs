@@ -1,0 +1,102 @@
+//! Peers and routes as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Match, ProbeChoice, Time, WrittenTransport};
+use crate::config::at::At;
+
+/// A server we federate with.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// A name for logs, routes and `explain`.
+    pub name: At<String>,
+    /// What it may speak for, and what is routed to it.
+    pub domains: At<Vec<At<String>>>,
+    /// A proxy of our own that has authenticated our users: it may speak for local domains. Default: false.
+    pub front_end: Option<bool>,
+    /// Foreign targets its requests may be routed on to: domains, `.suffixes`, digit prefixes. Default: none.
+    pub transit: Option<At<Vec<At<String>>>>,
+    /// How we reach it.
+    pub transport: At<WrittenTransport>,
+    /// The transports it may come in by. Default: `transport`; for `udp` also `tcp`.
+    pub accept: Option<At<Vec<WrittenTransport>>>,
+    /// `host[:port]`. Default: RFC 3263 on the domain.
+    pub next_hop: Option<At<String>>,
+    /// Addresses and networks it comes from. Needed on a plain transport; a further restriction under TLS.
+    pub addresses: Option<At<Vec<At<String>>>>,
+    /// How it proves itself under TLS.
+    pub tls: Option<At<Tls>>,
+    /// What is spoken with it. Default: rfc.
+    pub dialect: Option<At<String>>,
+    /// One upstream subscription under the bridge's identity for all local watchers. Default: false.
+    pub view_sharing: Option<bool>,
+    /// OPTIONS probes. Default: every 30s, 5s to answer, down after 2.
+    pub probe: Option<At<ProbeChoice>>,
+    /// Differentiated services code point of its traffic, 0 to 63. Default: left as it is.
+    pub dscp: Option<At<u8>>,
+    /// Its own limits.
+    pub limits: Option<At<PeerLimits>>,
+    /// After this without a final answer the bridge answers 504; below 32s. Default: 20s.
+    pub request_timeout: Option<At<Time>>,
+}
+
+/// How a peer proves itself under TLS.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Its own anchors (PEM files, relative to this file).
+    pub ca: Vec<At<String>>,
+    /// Host names that count besides its domains.
+    pub names: Vec<At<String>>,
+    /// Whether the common name counts when there is no subject alternative name. Default: false.
+    pub allow_cn: Option<At<bool>>,
+    /// Exact certificates: `sha256:` with 64 hexadecimal digits, or a PEM file.
+    pub pin: Vec<At<String>>,
+    /// Revocation lists (files, relative to this file).
+    pub crl: Vec<At<String>>,
+}
+
+/// Probing of a peer.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// Time between probes. Default: 30s.
+    pub interval: Option<At<Time>>,
+    /// An answer later than this is none. Default: 5s.
+    pub timeout: Option<At<Time>>,
+    /// So many without an answer mean down. Default: 2.
+    pub down_after: Option<At<u32>>,
+}
+
+/// Limits of one peer. Default: none.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerLimits {
+    /// Requests a second we take from it.
+    pub requests: Option<At<u32>>,
+    /// Subscriptions it may hold here.
+    pub subscriptions: Option<At<u32>>,
+    /// Connections it may hold here.
+    pub connections: Option<At<u32>>,
+}
+
+/// A static route.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// What it is for.
+    #[serde(rename = "match")]
+    pub pattern: At<Match>,
+    /// The peer it leads to, by name.
+    pub peer: At<String>,
+    /// Lower is tried first. Default: 10.
+    pub priority: Option<u16>,
+    /// Share among routes of one priority. Default: 50.
+    pub weight: Option<u16>,
+    /// `host[:port]`. Default: the peer's.
+    pub next_hop: Option<At<String>>,
+    /// Default: the peer's.
+    pub transport: Option<At<WrittenTransport>>,
+}

@@ -1,0 +1,145 @@
+//! Services and limits as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Count, Http, Time};
+use crate::config::at::At;
+
+/// Presence and its composition.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Presence {
+    /// At least this between two NOTIFYs of one subscription; the first change goes at once. Default: 5s.
+    pub notify_min_interval: Option<At<Time>>,
+    /// A shorter expiry is answered 423. Default: 60s.
+    pub min_expires: Option<At<Time>>,
+    /// A longer expiry is shortened; at most 1d. Default: 1d.
+    pub max_expires: Option<At<Time>>,
+    /// What is meant when none is written. Default: 3600s.
+    pub default_expires: Option<At<Time>>,
+    /// RPID classes that mark a publication as set by hand. Default: `[manual]`.
+    pub manual_classes: Option<Vec<At<String>>>,
+    /// Tuple id patterns that mark a publication as set by hand; `*` is any text. Default: `["manual*"]`.
+    pub manual_tuples: Option<Vec<At<String>>>,
+    /// Publications one presentity may have. Default: 16.
+    pub max_publications: Option<At<u32>>,
+    /// Subscriptions one watcher may hold. Default: 1000.
+    pub max_subscriptions: Option<At<u32>>,
+}
+
+/// The registrar.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registrar {
+    /// A shorter expiry is answered 423. Default: 60s.
+    pub min_expires: Option<At<Time>>,
+    /// A longer expiry is shortened; at most 1d. Default: 1d.
+    pub max_expires: Option<At<Time>>,
+    /// What is meant when none is written. Default: 3600s.
+    pub default_expires: Option<At<Time>>,
+    /// Contacts one address may have. Default: 10.
+    pub max_contacts: Option<At<u32>>,
+    /// Hashes that users are challenged with, in this order. Default: md5 alone, since many clients read only the first
+    /// challenge and some give up on any that they do not know.
+    pub digest: Option<Vec<WrittenDigest>>,
+}
+
+/// A hash for digest authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum WrittenDigest {
+    /// MD5 (RFC 3261).
+    #[serde(rename = "md5")]
+    Md5,
+    /// SHA-256 (RFC 8760).
+    #[serde(rename = "sha-256")]
+    Sha256,
+}
+
+/// Instant messages.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Messages {
+    /// Keep messages for absent local users. Default: true.
+    pub store_offline: Option<bool>,
+    /// How many per user. Default: 100.
+    pub max_stored: Option<At<u32>>,
+    /// Largest body taken. Default: 64KiB.
+    pub max_size: Option<At<Count>>,
+}
+
+/// Durable state.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Its directory. Default: `../data`.
+    pub path: Option<At<String>>,
+    /// `group` survives power loss, `process` only the end of the process. Default: group.
+    pub sync: Option<StoreSync>,
+}
+
+/// When an answer may say that something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreSync {
+    /// After `fdatasync`.
+    Group,
+    /// After `write`.
+    Process,
+}
+
+/// What is too much.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Limits of one source address.
+    pub per_source: PerSource,
+    /// A connection without traffic is closed after this. Default: 1h.
+    pub idle_timeout: Option<At<Time>>,
+    /// A half message or handshake is given up after this; at most 60s. Default: 20s.
+    pub half_request_timeout: Option<At<Time>>,
+    /// Start line and headers. Default: 64KiB.
+    pub max_header_bytes: Option<At<Count>>,
+    /// Number of header lines. Default: 256.
+    pub max_headers: Option<At<u32>>,
+    /// Body. Default: 1MiB.
+    pub max_body_bytes: Option<At<Count>>,
+    /// Transactions at once. Default: 200000.
+    pub max_transactions: Option<At<u32>>,
+    /// Connections at once. Default: 20000.
+    pub max_connections: Option<At<u32>>,
+}
+
+/// Limits of one source address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PerSource {
+    /// Connections at once. Default: 1000.
+    pub connections: Option<At<u32>>,
+    /// Handshakes a second. Default: 200.
+    pub handshakes: Option<At<u32>>,
+    /// Requests a second; peers have limits of their own. Default: 50000.
+    pub requests: Option<At<u32>>,
+}
+
+/// Administration.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The local socket of `trestle ctl`. Default: `../data/trestle.sock`.
+    pub socket: Option<At<String>>,
+    /// Metrics and health. Default: 127.0.0.1:9090.
+    pub http: Option<At<Http>>,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,trestle::transport=debug`. Default: info.
+    pub level: Option<At<String>>,
+    /// One JSON object a line. Default: false.
+    pub json: Option<bool>,
+    /// Mask SIP identities. Default: false.
+    pub redact: Option<bool>,
+}

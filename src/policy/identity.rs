@@ -1,0 +1,605 @@
+//! What a flow proved about its other end, and the judging of certificate names (RFC 5922 sections 7.1 and 7.2).
+//!
+//! Only values and comparisons: chains are built and names are read from certificates by `pki`. Nothing here looks at
+//! a chain, so a name counts for a peer only together with [`Identity::anchored`].
+
+use core::fmt;
+use core::net::IpAddr;
+use std::sync::Arc;
+
+use crate::sip::net::PeerId;
+
+/// The names of one certificate, as `pki::names` reads them: lower case, no trailing dot, printable ASCII only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertNames {
+    /// Host parts of `sip:` URI names without a user part.
+    pub sip_uris: Vec<Box<str>>,
+    /// dNSName entries, wildcards included (they never match).
+    pub dns: Vec<Box<str>>,
+    /// The last common name of the subject.
+    pub common_name: Option<Box<str>>,
+    /// iPAddress entries. They never name a SIP domain; kept for diagnosis.
+    pub ips: Vec<IpAddr>,
+    /// Whether there is a subjectAltName at all; then the common name never counts.
+    pub has_san: bool,
+    /// Names that were not taken over, and why.
+    pub dropped: Vec<DroppedName>,
+}
+
+/// A name in a certificate that is no usable name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedName {
+    /// Which field it was in.
+    pub kind: NameKind,
+    /// What it says, escaped so that it can be printed.
+    pub shown: Box<str>,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+/// The field of a certificate that a name came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// A `sip:` URI in the subjectAltName.
+    SipUri,
+    /// A dNSName in the subjectAltName.
+    Dns,
+    /// A `sip:` URI with a user part: names a user, never a domain.
+    User,
+    /// The common name of the subject.
+    CommonName,
+}
+
+impl fmt::Display for NameKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SipUri => "sip: URI name",
+            Self::Dns => "DNS name",
+            Self::User => "user name",
+            Self::CommonName => "common name",
+        })
+    }
+}
+
+impl CertNames {
+    /// The SIP domain identities of RFC 5922 section 7.1: the `sip:` URI names, or the DNS names when there is no such
+    /// URI. A `sip:` URI that had to be dropped as malformed still shuts the DNS names out.
+    #[must_use]
+    pub fn identities(&self) -> (NameKind, &[Box<str>]) {
+        let hidden = self.dropped.iter().any(|d| d.kind == NameKind::SipUri);
+        if self.sip_uris.is_empty() && !hidden {
+            (NameKind::Dns, &self.dns)
+        } else {
+            (NameKind::SipUri, &self.sip_uris)
+        }
+    }
+
+    /// Whether the name is a SIP domain identity of the certificate. Never true for wildcards or the common name.
+    #[must_use]
+    pub fn carries(&self, name: &str) -> bool {
+        self.identities().1.iter().any(|n| same_name(n, name))
+    }
+
+    /// Whether the name stands anywhere in the certificate, common name included. For rules that deny.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.sip_uris
+            .iter()
+            .chain(&self.dns)
+            .chain(&self.common_name)
+            .any(|n| same_name(n, name))
+    }
+}
+
+impl fmt::Display for CertNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut item = |f: &mut fmt::Formatter<'_>, kind: &str, name: &dyn fmt::Display| {
+            let result = write!(f, "{separator}{kind}{name}");
+            separator = ", ";
+            result
+        };
+        for name in &self.sip_uris {
+            item(f, "sip:", name)?;
+        }
+        for name in &self.dns {
+            item(f, "DNS:", name)?;
+        }
+        for ip in &self.ips {
+            item(f, "IP:", ip)?;
+        }
+        match &self.common_name {
+            Some(name) => item(f, "CN=", name),
+            None if separator.is_empty() => f.write_str("no names"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether two host names are the same: any case, one trailing dot ignored (RFC 5922 section 7.2).
+#[must_use]
+pub fn same_name(a: &str, b: &str) -> bool {
+    bare(a).eq_ignore_ascii_case(bare(b))
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// What the configuration trusts of one peer's names.
+pub trait Trust {
+    /// Whether the peer may speak for this domain.
+    fn has_domain(&self, domain: &str) -> bool;
+    /// Whether this host name counts for the peer besides its domains (`tls.names`).
+    fn has_host(&self, host: &str) -> bool;
+    /// Whether the common name counts when there is no subjectAltName at all (`tls.allow_cn`).
+    fn allow_cn(&self) -> bool;
+}
+
+/// Why a certificate counts for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match<'a> {
+    /// The field the name was found in.
+    pub kind: NameKind,
+    /// What it was compared with.
+    pub by: MatchedBy,
+    /// The name.
+    pub name: &'a str,
+}
+
+/// The list of the configuration that a name was found in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchedBy {
+    /// The peer's domains.
+    Domain,
+    /// The peer's `tls.names`: the host stands for all its domains.
+    Host,
+}
+
+/// Why no name of a certificate counts for a peer. Peer fault, or a gap in the configuration; 403 on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    /// It carries names, but other ones.
+    #[error("the certificate names {found}, which is neither a domain of the peer nor in its tls.names")]
+    Other {
+        /// The names that were looked at.
+        found: String,
+    },
+    /// The only name that would fit is a wildcard.
+    #[error("the wildcard {name} does not name a SIP domain (RFC 5922 section 7.2)")]
+    Wildcard {
+        /// The wildcard.
+        name: Box<str>,
+    },
+    /// There is only a common name and the peer has no `allow_cn`.
+    #[error("only the common name {name} would fit, and tls.allow_cn is off for the peer")]
+    CommonNameOnly {
+        /// The common name.
+        name: Box<str>,
+    },
+    /// The common name fits but a subjectAltName takes its place.
+    #[error("the common name {name} fits but does not count beside a subjectAltName with other names ({found})")]
+    CommonNameBesideSan {
+        /// The common name.
+        name: Box<str>,
+        /// The names in the subjectAltName.
+        found: String,
+    },
+    /// There is a `sip:` URI name, so the fitting DNS name does not count.
+    #[error("the DNS name {name} fits but does not count beside a sip: URI name (RFC 5922 section 7.1)")]
+    DnsBesideSipUri {
+        /// The DNS name.
+        name: Box<str>,
+    },
+    /// It carries no name at all.
+    #[error("the certificate carries no usable name")]
+    None,
+}
+
+/// Judges the names of a certificate for one peer: its domains first, then its `tls.names`. Does not allocate when a
+/// name fits.
+///
+/// # Errors
+/// What keeps the certificate from counting for this peer.
+pub fn judge<'a>(names: &'a CertNames, trust: &(impl Trust + ?Sized)) -> Result<Match<'a>, NameProblem> {
+    let (kind, list) = names.identities();
+    if let Some((by, name)) = fits(list, trust) {
+        return Ok(Match { kind, by, name });
+    }
+    if let Some(cn) = &names.common_name
+        && trust.allow_cn()
+        && !names.has_san
+        && let Some((by, name)) = fits(core::slice::from_ref(cn), trust)
+    {
+        return Ok(Match {
+            kind: NameKind::CommonName,
+            by,
+            name,
+        });
+    }
+    Err(problem(names, trust))
+}
+
+/// Whether the certificate lets this peer speak for the domain: it names the domain, or a host that stands for all the
+/// peer's domains. The domain must be one of the peer's in any case.
+#[must_use]
+pub fn grants(names: &CertNames, trust: &(impl Trust + ?Sized), domain: &str) -> bool {
+    if !trust.has_domain(bare(domain)) {
+        return false;
+    }
+    let cn = names.common_name.iter().filter(|_| trust.allow_cn() && !names.has_san);
+    names
+        .identities()
+        .1
+        .iter()
+        .chain(cn)
+        .any(|n| !unusable(bare(n)) && (same_name(n, domain) || trust.has_host(bare(n))))
+}
+
+fn fits<'a>(list: &'a [Box<str>], trust: &(impl Trust + ?Sized)) -> Option<(MatchedBy, &'a str)> {
+    let plain = || list.iter().map(|n| bare(n)).filter(|n| !unusable(n));
+    let domain = plain().find(|n| trust.has_domain(n)).map(|n| (MatchedBy::Domain, n));
+    domain.or_else(|| plain().find(|n| trust.has_host(n)).map(|n| (MatchedBy::Host, n)))
+}
+
+/// Wildcards (RFC 5922 section 7.2) and what is no host name; `name` has lost its trailing dot already.
+fn unusable(name: &str) -> bool {
+    name.is_empty() || name.contains('*') || name.ends_with('.')
+}
+
+/// The most helpful reason why nothing fitted.
+fn problem(names: &CertNames, trust: &(impl Trust + ?Sized)) -> NameProblem {
+    let (kind, list) = names.identities();
+    let found = || list.iter().map(|n| &**n).collect::<Vec<_>>().join(", ");
+    if kind == NameKind::SipUri
+        && let Some((_, name)) = fits(&names.dns, trust)
+    {
+        return NameProblem::DnsBesideSipUri { name: name.into() };
+    }
+    if let Some(cn) = &names.common_name
+        && fits(core::slice::from_ref(cn), trust).is_some()
+    {
+        return if names.has_san {
+            NameProblem::CommonNameBesideSan {
+                name: cn.clone(),
+                found: found(),
+            }
+        } else {
+            NameProblem::CommonNameOnly { name: cn.clone() }
+        };
+    }
+    let cn = names.common_name.iter().filter(|_| !names.has_san);
+    if let Some(name) = list.iter().chain(cn.clone()).find(|n| n.contains('*')) {
+        return NameProblem::Wildcard { name: name.clone() };
+    }
+    if !list.is_empty() {
+        return NameProblem::Other { found: found() };
+    }
+    match cn.into_iter().next() {
+        Some(cn) => NameProblem::Other { found: cn.to_string() },
+        None => NameProblem::None,
+    }
+}
+
+/// What a flow proved of its other end; made once a handshake, carried by the flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A certificate whose chain or pin verified for at least one peer, possession of its key proved.
+    TlsPeer {
+        /// Its names.
+        names: CertNames,
+        /// Peers whose own anchors or pins it verifies against.
+        anchored: Vec<PeerId>,
+        /// Those of them that pinned exactly this certificate or key: their names are not judged.
+        pinned: Vec<PeerId>,
+        /// The certificates as sent, end entity first (DER).
+        chain: Arc<[Box<[u8]>]>,
+    },
+    /// Names that a trusted terminator in front of us reports.
+    Terminated {
+        /// The names it reports.
+        names: CertNames,
+        /// The terminator.
+        by: Arc<str>,
+    },
+    /// Nothing was proved.
+    NoTls {
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl Identity {
+    /// Nothing was proved.
+    #[must_use]
+    pub fn no_tls(why: &'static str) -> Self {
+        Self::NoTls { why }
+    }
+
+    /// A peer that has proved itself by these names, for questions about what would then happen. As if pinned, so that
+    /// it may speak for all its domains.
+    #[must_use]
+    pub fn assumed(peer: PeerId, names: impl IntoIterator<Item = Box<str>>) -> Self {
+        let dns: Vec<_> = names.into_iter().collect();
+        Self::TlsPeer {
+            names: CertNames {
+                has_san: !dns.is_empty(),
+                dns,
+                ..CertNames::default()
+            },
+            anchored: vec![peer],
+            pinned: vec![peer],
+            chain: Arc::from([]),
+        }
+    }
+
+    /// Whether there is a verified certificate.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !matches!(self, Self::NoTls { .. })
+    }
+
+    /// The names of the certificate.
+    #[must_use]
+    pub fn names(&self) -> Option<&CertNames> {
+        match self {
+            Self::TlsPeer { names, .. } | Self::Terminated { names, .. } => Some(names),
+            Self::NoTls { .. } => None,
+        }
+    }
+
+    /// Peers whose own anchors or pins the certificate verifies against.
+    #[must_use]
+    pub fn anchored(&self) -> &[PeerId] {
+        if let Self::TlsPeer { anchored, .. } = self {
+            anchored
+        } else {
+            &[]
+        }
+    }
+
+    /// Whether this peer pinned exactly this certificate or key.
+    #[must_use]
+    pub fn is_pinned(&self, peer: PeerId) -> bool {
+        matches!(self, Self::TlsPeer { pinned, .. } if pinned.contains(&peer))
+    }
+
+    /// Whether the flow proved to be this peer: verified against the peer's own anchors and named for it, or pinned.
+    #[must_use]
+    pub fn proves(&self, peer: PeerId, trust: &(impl Trust + ?Sized)) -> bool {
+        self.anchored().contains(&peer)
+            && (self.is_pinned(peer) || self.names().is_some_and(|n| judge(n, trust).is_ok()))
+    }
+
+    /// Whether the flow may speak for this domain as this peer. Implies [`Identity::proves`].
+    #[must_use]
+    pub fn speaks_for(&self, peer: PeerId, trust: &(impl Trust + ?Sized), domain: &str) -> bool {
+        self.anchored().contains(&peer)
+            && if self.is_pinned(peer) {
+                trust.has_domain(bare(domain))
+            } else {
+                self.names().is_some_and(|n| grants(n, trust, domain))
+            }
+    }
+
+    /// Whether the certificate carries the name as a SIP domain identity. For rules that allow.
+    #[must_use]
+    pub fn carries(&self, name: &str) -> bool {
+        self.names().is_some_and(|n| n.carries(name))
+    }
+
+    /// Whether the name stands anywhere in the certificate. For rules that deny.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.names().is_some_and(|n| n.mentions(name))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TlsPeer { names, .. } => write!(f, "a certificate with {names}"),
+            Self::Terminated { names, by } => write!(f, "{names} as {by} reports"),
+            Self::NoTls { why } => f.write_str(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Peer {
+        domains: &'static [&'static str],
+        hosts: &'static [&'static str],
+        cn: bool,
+    }
+
+    impl Trust for Peer {
+        fn has_domain(&self, domain: &str) -> bool {
+            self.domains.iter().any(|d| same_name(d, domain))
+        }
+        fn has_host(&self, host: &str) -> bool {
+            self.hosts.iter().any(|d| same_name(d, host))
+        }
+        fn allow_cn(&self) -> bool {
+            self.cn
+        }
+    }
+
+    fn list(names: &[&str]) -> Vec<Box<str>> {
+        names.iter().map(|n| Box::from(*n)).collect()
+    }
+
+    fn names(sip: &[&str], dns: &[&str], cn: Option<&str>) -> CertNames {
+        CertNames {
+            sip_uris: list(sip),
+            dns: list(dns),
+            common_name: cn.map(Box::from),
+            has_san: !sip.is_empty() || !dns.is_empty(),
+            ..CertNames::default()
+        }
+    }
+
+    const B: Peer = Peer {
+        domains: &["b.example"],
+        hosts: &[],
+        cn: false,
+    };
+    const B_HOST: Peer = Peer {
+        domains: &["b.example"],
+        hosts: &["lcs.b.example"],
+        cn: false,
+    };
+    const B_CN: Peer = Peer {
+        domains: &["b.example"],
+        hosts: &["lcs.b.example"],
+        cn: true,
+    };
+
+    #[test]
+    fn a_sip_uri_name_comes_first_and_shuts_dns_names_out() {
+        let both = names(&["b.example"], &["other.example"], None);
+        assert_eq!(
+            judge(&both, &B),
+            Ok(Match {
+                kind: NameKind::SipUri,
+                by: MatchedBy::Domain,
+                name: "b.example"
+            })
+        );
+        let other = names(&["other.example"], &["b.example"], None);
+        assert_eq!(
+            judge(&other, &B),
+            Err(NameProblem::DnsBesideSipUri {
+                name: "b.example".into()
+            })
+        );
+    }
+
+    #[test]
+    fn a_malformed_sip_uri_name_still_shuts_dns_names_out() {
+        let mut hostile = names(&[], &["b.example"], None);
+        assert!(judge(&hostile, &B).is_ok());
+        hostile.dropped.push(DroppedName {
+            kind: NameKind::SipUri,
+            shown: "sip:b\\0".into(),
+            why: "control character",
+        });
+        assert!(judge(&hostile, &B).is_err());
+    }
+
+    #[test]
+    fn case_and_a_trailing_dot_do_not_matter() {
+        assert!(judge(&names(&[], &["B.Example."], None), &B).is_ok());
+        assert!(judge(&names(&[], &["b.example.."], None), &B).is_err());
+        assert!(judge(&names(&[], &["xb.example"], None), &B).is_err());
+        assert!(judge(&names(&[], &["sub.b.example"], None), &B).is_err());
+    }
+
+    #[test]
+    fn wildcards_never_match() {
+        let wild = names(&[], &["*.example"], None);
+        assert_eq!(
+            judge(&wild, &B),
+            Err(NameProblem::Wildcard {
+                name: "*.example".into()
+            })
+        );
+        let literal = Peer {
+            domains: &["*.example"],
+            hosts: &["*.example"],
+            cn: true,
+        };
+        assert!(judge(&wild, &literal).is_err());
+        assert!(!grants(&wild, &literal, "*.example"));
+    }
+
+    #[test]
+    fn the_common_name_needs_allow_cn_and_no_san_at_all() {
+        let only = names(&[], &[], Some("b.example"));
+        assert_eq!(
+            judge(&only, &B),
+            Err(NameProblem::CommonNameOnly {
+                name: "b.example".into()
+            })
+        );
+        assert_eq!(judge(&only, &B_CN).map(|m| m.kind), Ok(NameKind::CommonName));
+        let mut beside = names(&[], &["evil.example"], Some("b.example"));
+        assert!(matches!(
+            judge(&beside, &B_CN),
+            Err(NameProblem::CommonNameBesideSan { .. })
+        ));
+        beside.dns.clear();
+        assert!(
+            judge(&beside, &B_CN).is_err(),
+            "an e-mail address alone is a subjectAltName too"
+        );
+    }
+
+    #[test]
+    fn a_host_in_tls_names_stands_for_all_domains_of_the_peer() {
+        let host = names(&[], &["lcs.b.example"], None);
+        assert!(judge(&host, &B).is_err());
+        assert_eq!(judge(&host, &B_HOST).map(|m| m.by), Ok(MatchedBy::Host));
+        assert!(grants(&host, &B_HOST, "b.example"));
+        assert!(!grants(&host, &B_HOST, "a.example"));
+    }
+
+    #[test]
+    fn a_certificate_for_one_domain_does_not_speak_for_the_other() {
+        let peer = Peer {
+            domains: &["b.example", "c.example"],
+            hosts: &[],
+            cn: false,
+        };
+        let one = names(&["c.example"], &[], None);
+        assert!(judge(&one, &peer).is_ok());
+        assert!(grants(&one, &peer, "C.example."));
+        assert!(!grants(&one, &peer, "b.example"));
+        assert!(
+            !grants(&names(&["a.example"], &[], None), &peer, "a.example"),
+            "the YAML must grant it too"
+        );
+    }
+
+    #[test]
+    fn an_identity_counts_only_for_peers_it_is_anchored_at() {
+        let (a, b) = (PeerId(0), PeerId(1));
+        let mut identity = Identity::TlsPeer {
+            names: names(&["b.example"], &[], None),
+            anchored: vec![a],
+            pinned: vec![],
+            chain: Arc::from([]),
+        };
+        assert!(!identity.proves(b, &B), "issued by another peer's authority");
+        assert!(!identity.speaks_for(b, &B, "b.example"));
+        if let Identity::TlsPeer { anchored, .. } = &mut identity {
+            anchored.push(b);
+        }
+        assert!(identity.proves(b, &B) && identity.speaks_for(b, &B, "b.example"));
+        assert!(!Identity::no_tls("plain").proves(b, &B));
+    }
+
+    #[test]
+    fn an_assumed_peer_speaks_for_its_domains_only() {
+        let identity = Identity::assumed(PeerId(1), [Box::from("b.example")]);
+        assert!(identity.speaks_for(PeerId(1), &B, "b.example") && identity.carries("b.example"));
+        assert!(!identity.speaks_for(PeerId(1), &B, "a.example"));
+    }
+
+    #[test]
+    fn a_pinned_certificate_needs_no_name() {
+        let peer = PeerId(3);
+        let identity = Identity::TlsPeer {
+            names: names(&[], &[], Some("old box")),
+            anchored: vec![peer],
+            pinned: vec![peer],
+            chain: Arc::from([]),
+        };
+        assert!(identity.proves(peer, &B) && identity.speaks_for(peer, &B, "b.example"));
+        assert!(!identity.speaks_for(peer, &B, "a.example"));
+        assert!(!identity.proves(PeerId(4), &B));
+    }
+}
