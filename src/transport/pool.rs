@@ -1,0 +1,244 @@
+//! Outgoing connections: one for each peer, transport and address (design rule 3: never shared between peers), and those a
+//! peer opened, once its name is authenticated (RFC 5923).
+
+use core::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::stream::Stream;
+use super::{CloseReason, SendError, Transports, connection, next_flow, options};
+use crate::sip::net::{Destination, FlowId, PeerId, Source, Transport};
+
+/// Messages that may wait for a connection being made.
+const MAX_WAITING: usize = 10_000;
+
+/// How a peer is connected to.
+#[derive(Debug, Clone, Default)]
+pub struct PeerSpec {
+    /// Its TLS settings: its own anchors, our certificate.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name sent in the handshake (SNI): its domain, or the name it is known by.
+    pub server_name: String,
+    /// The local address to connect from, where it is of the peer's address family.
+    pub bind: Option<IpAddr>,
+    /// Differentiated services code point (0 to 63).
+    pub dscp: Option<u8>,
+}
+
+/// A peer or, without one, a client's own address.
+pub(super) type PoolKey = (Option<PeerId>, Transport, SocketAddr);
+
+#[derive(Debug)]
+enum Pooled {
+    Connecting { waiting: Vec<(Bytes, u64)>, bytes: usize },
+    Open(FlowId),
+}
+
+/// The outgoing connections of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    peers: HashMap<PeerId, Rc<PeerSpec>>,
+    entries: HashMap<PoolKey, Pooled>,
+    connecting: usize,
+}
+
+impl Transports {
+    /// Sets how a peer is connected to. Connections that are open stay; one that is being made is made anew.
+    pub fn set_peer(&self, peer: PeerId, spec: PeerSpec) {
+        self.0.pool.borrow_mut().peers.insert(peer, Rc::new(spec));
+    }
+
+    /// Forgets all peers' settings and pooled connections; open connections are only closed by [`Transports::close`].
+    pub fn clear_peers(&self) {
+        let mut pool = self.0.pool.borrow_mut();
+        pool.peers.clear();
+        pool.entries
+            .retain(|(peer, ..), entry| peer.is_none() || matches!(entry, Pooled::Connecting { .. }));
+    }
+
+    /// Uses a connection that a peer opened for what we send it at `to` (RFC 5923). Only for a flow whose authenticated
+    /// name is the peer's. A connection that is used already stays in use.
+    pub fn adopt(&self, flow: FlowId, peer: PeerId, transport: Transport, to: SocketAddr) {
+        let Some(stream) = self.0.streams.borrow().get(&flow).cloned() else {
+            return;
+        };
+        let key = (Some(peer), transport, to);
+        let mut pool = self.0.pool.borrow_mut();
+        if let std::collections::hash_map::Entry::Vacant(entry) = pool.entries.entry(key) {
+            entry.insert(Pooled::Open(flow));
+            stream.pooled.borrow_mut().push(key);
+        }
+    }
+
+    pub(super) fn send_pooled(&self, key: PoolKey, wire: Bytes, token: u64) {
+        let mut pool = self.0.pool.borrow_mut();
+        match pool.entries.get_mut(&key) {
+            Some(Pooled::Open(flow)) => {
+                let flow = *flow;
+                let open = self.0.streams.borrow().get(&flow).filter(|s| !s.is_stopped()).cloned();
+                match open {
+                    Some(stream) => {
+                        drop(pool);
+                        return self.enqueue(&stream, wire, token);
+                    }
+                    // It is on its way out: a new one takes its place.
+                    None => drop(pool.entries.remove(&key)),
+                }
+            }
+            Some(Pooled::Connecting { waiting, bytes }) => {
+                let total = bytes.saturating_add(wire.len());
+                if waiting.len() < MAX_WAITING && total <= self.0.limits.max_queued {
+                    *bytes = total;
+                    return waiting.push((wire, token));
+                }
+                drop(pool);
+                return self.fail_later(token, destination(key), SendError::Full);
+            }
+            None => {}
+        }
+        if pool.connecting >= self.0.limits.connecting {
+            drop(pool);
+            return self.fail_later(token, destination(key), SendError::Full);
+        }
+        let bytes = wire.len();
+        pool.connecting += 1;
+        pool.entries.insert(
+            key,
+            Pooled::Connecting {
+                waiting: vec![(wire, token)],
+                bytes,
+            },
+        );
+        drop(pool);
+        tokio::task::spawn_local(run(self.clone(), key));
+    }
+
+    /// Takes a connection that has ended out of the pool.
+    pub(super) fn forget_pooled(&self, stream: &Stream) {
+        let mut pool = self.0.pool.borrow_mut();
+        for key in stream.pooled.take() {
+            if matches!(pool.entries.get(&key), Some(Pooled::Open(flow)) if *flow == stream.flow) {
+                pool.entries.remove(&key);
+            }
+        }
+    }
+
+    fn take_waiting(&self, key: PoolKey) -> Vec<(Bytes, u64)> {
+        let mut pool = self.0.pool.borrow_mut();
+        pool.connecting = pool.connecting.saturating_sub(1);
+        match pool.entries.remove(&key) {
+            Some(Pooled::Connecting { waiting, .. }) => waiting,
+            Some(open @ Pooled::Open(_)) => {
+                pool.entries.insert(key, open);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn peer_spec(&self, peer: Option<PeerId>) -> Option<Rc<PeerSpec>> {
+        self.0.pool.borrow().peers.get(&peer?).cloned()
+    }
+}
+
+fn destination((peer, transport, to): PoolKey) -> Destination {
+    match peer {
+        Some(peer) => Destination::Peer { peer, transport, to },
+        None => Destination::Contact { to },
+    }
+}
+
+/// Makes a connection and serves it.
+async fn run(transports: Transports, key: PoolKey) {
+    match connect(&transports, key).await {
+        Ok((stream, rest)) => {
+            for (wire, token) in transports.take_waiting(key) {
+                transports.enqueue(&stream, wire, token);
+            }
+            stream.pooled.borrow_mut().push(key);
+            transports
+                .0
+                .pool
+                .borrow_mut()
+                .entries
+                .insert(key, Pooled::Open(stream.flow));
+            connection::serve(&transports, &stream, rest).await;
+        }
+        Err(why) => {
+            transports.note(key.2.ip(), &why.to_string(), "no connection");
+            for (_, token) in transports.take_waiting(key) {
+                if token != 0 {
+                    transports.0.handler.send_failed(token, destination(key), &why);
+                }
+            }
+            transports.0.handler.batch_done();
+        }
+    }
+}
+
+async fn connect(transports: &Transports, key: PoolKey) -> Result<(Rc<Stream>, Vec<u8>), SendError> {
+    let (peer, transport, remote) = key;
+    let limits = &transports.0.limits;
+    let spec = transports.peer_spec(peer);
+    let tls = match transport {
+        Transport::Tls => Some(client_side(spec.as_deref(), remote)?),
+        Transport::Tcp | Transport::Udp => None,
+    };
+    let connected = timeout(limits.connect, dial(remote, spec.as_deref())).await;
+    let socket = match connected {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => return Err(SendError::Connect(error.to_string())),
+        Err(_) => return Err(SendError::ConnectTimeout),
+    };
+    let local = socket.local_addr().unwrap_or(remote);
+    let flow = next_flow();
+    let source = Source {
+        transport,
+        remote,
+        local,
+        listener: None,
+        flow: Some(flow),
+    };
+    let stream = Rc::new(Stream::new(source, flow, socket, tls, transports.clock_ms()));
+    let rest = match timeout(limits.handshake, connection::handshake(transports, &stream)).await {
+        Ok(Ok(rest)) => rest,
+        Ok(Err(CloseReason::Lost(why))) => return Err(SendError::Handshake(why)),
+        Ok(Err(why)) => return Err(SendError::Handshake(why.to_string())),
+        Err(_) => return Err(SendError::HandshakeTimeout),
+    };
+    let unchanged = match (&spec, transports.peer_spec(peer)) {
+        (Some(before), Some(now)) => Rc::ptr_eq(before, &now),
+        (before, now) => before.is_none() && now.is_none(),
+    };
+    if !unchanged {
+        return Err(SendError::Reconfigured);
+    }
+    if !connection::open(transports, &stream, peer) {
+        return Err(SendError::Unwanted);
+    }
+    Ok((stream, rest))
+}
+
+async fn dial(remote: SocketAddr, spec: Option<&PeerSpec>) -> std::io::Result<TcpStream> {
+    let socket = options::outgoing(remote, spec.and_then(|s| s.bind))?;
+    if let Some(dscp) = spec.and_then(|s| s.dscp) {
+        options::set_dscp(&socket, remote.is_ipv4(), dscp)?;
+    }
+    let socket = socket.connect(remote).await?;
+    let _ = socket.set_nodelay(true);
+    Ok(socket)
+}
+
+fn client_side(spec: Option<&PeerSpec>, remote: SocketAddr) -> Result<rustls::Connection, SendError> {
+    let spec = spec.ok_or(SendError::NoTlsSettings)?;
+    let config = spec.tls.clone().ok_or(SendError::NoTlsSettings)?;
+    let name = ServerName::try_from(spec.server_name.clone()).unwrap_or(ServerName::IpAddress(remote.ip().into()));
+    let tls = rustls::ClientConnection::new(config, name).map_err(|e| SendError::Handshake(e.to_string()))?;
+    Ok(tls.into())
+}

@@ -1,0 +1,193 @@
+//! Datagrams: sizes, batches, addresses, errors, rates.
+
+use tokio::net::UdpSocket;
+
+use super::*;
+
+async fn client(address: &str) -> UdpSocket {
+    UdpSocket::bind(address).await.expect("a socket")
+}
+
+async fn answer(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 70_000];
+    let got = timeout(Duration::from_secs(4), socket.recv_from(&mut buffer))
+        .await
+        .expect("an answer")
+        .expect("a read");
+    buffer.truncate(got.0);
+    (buffer, got.1)
+}
+
+async fn alive(socket: &UdpSocket, to: SocketAddr) {
+    socket.send_to(&request("alive?"), to).await.expect("a write");
+    assert_eq!(answer(socket).await, (response("alive?"), to));
+}
+
+#[test]
+fn f20_odd_sizes_do_no_harm_and_the_largest_is_taken_whole() {
+    run(quick(), |app, transports| async move {
+        let to = listen(&transports, Transport::Udp);
+        let socket = client("127.0.0.1:0").await;
+        for odd in [&b""[..], b"x", &[0; 100], b"\r\n", b"\r\n\r\n\r\n\r\n"] {
+            socket.send_to(odd, to).await.expect("a write");
+        }
+        let large = request(&"z".repeat(65_000));
+        socket.send_to(&large, to).await.expect("a write");
+        let wanted = response(&"z".repeat(65_000));
+        while answer(&socket).await.0 != wanted {}
+        assert!(app.messages.borrow().iter().any(|(_, m)| *m == large));
+        alive(&socket, to).await;
+    });
+}
+
+#[test]
+fn a_ping_gets_a_pong() {
+    run(quick(), |app, transports| async move {
+        let to = listen(&transports, Transport::Udp);
+        let socket = client("127.0.0.1:0").await;
+        socket.send_to(b"\r\n\r\n", to).await.expect("a write");
+        assert_eq!(answer(&socket).await.0, b"\r\n");
+        assert!(app.messages.borrow().is_empty());
+        let after_blank_lines = [b"\r\n\r\n".to_vec(), request("x")].concat();
+        socket.send_to(&after_blank_lines, to).await.expect("a write");
+        until("blank lines hide no request", || {
+            app.messages.borrow().iter().any(|(_, m)| *m == after_blank_lines)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_burst_is_handled_in_few_batches_and_answered_whole() {
+    run(quick(), |app, transports| async move {
+        let to = listen(&transports, Transport::Udp);
+        let socket = client("127.0.0.1:0").await;
+        for n in 0..200 {
+            // Sent without giving the receiver a turn.
+            assert!(
+                socket.try_send_to(&request(&n.to_string()), to).is_ok() || {
+                    socket.writable().await.expect("writable");
+                    socket.try_send_to(&request(&n.to_string()), to).is_ok()
+                }
+            );
+        }
+        for n in 0..200 {
+            assert_eq!(answer(&socket).await.0, response(&n.to_string()), "in order");
+        }
+        assert!(app.batches.get() < 40, "{} batches", app.batches.get());
+        assert_eq!(transports.queued(), 0);
+    });
+}
+
+#[test]
+fn the_answer_leaves_from_the_address_that_was_asked() {
+    run(quick(), |app, transports| async move {
+        let two = transports
+            .listen(&spec(1, Transport::Udp, &["127.0.0.1:0", "127.0.0.2:0"]))
+            .expect("two");
+        let any = transports
+            .listen(&spec(2, Transport::Udp, &["0.0.0.0:0"]))
+            .expect("any")[0]
+            .port();
+        let socket = client("0.0.0.0:0").await;
+        for ip in ["127.0.0.1", "127.0.0.3", "127.0.0.2"] {
+            alive(&socket, format!("{ip}:{any}").parse().expect("an address")).await;
+        }
+        for to in [two[1], two[0], two[1]] {
+            alive(&socket, to).await;
+        }
+        let locals: Vec<SocketAddr> = app.messages.borrow().iter().map(|m| m.0.local).collect();
+        assert_eq!(locals[1].to_string(), format!("127.0.0.3:{any}"));
+        assert_eq!(locals[3], two[1]);
+    });
+}
+
+#[test]
+fn ipv6_on_one_address_and_on_all() {
+    run(quick(), |app, transports| async move {
+        let one = transports.listen(&spec(1, Transport::Udp, &["[::1]:0"])).expect("IPv6")[0];
+        let any = transports.listen(&spec(2, Transport::Udp, &["[::]:0"])).expect("IPv6")[0].port();
+        let socket = client("[::1]:0").await;
+        alive(&socket, one).await;
+        alive(&socket, format!("[::1]:{any}").parse().expect("an address")).await;
+        assert_eq!(app.messages.borrow()[1].0.local.to_string(), format!("[::1]:{any}"));
+        transports.send(
+            Destination::Datagram {
+                listener: ListenerId(1),
+                to: "127.0.0.1:9".parse().expect("one"),
+            },
+            Bytes::from_static(b"x"),
+            5,
+        );
+        until("it is told", || app.failed.borrow().contains(&(5, SendError::NoSocket))).await;
+    });
+}
+
+#[test]
+fn a_port_where_nobody_listens_does_not_hurt_the_socket() {
+    run(quick(), |app, transports| async move {
+        let to = listen(&transports, Transport::Udp);
+        let socket = client("127.0.0.1:0").await;
+        let gone = client("127.0.0.1:0").await.local_addr().expect("an address");
+        for round in 0..20 {
+            transports.send(
+                Destination::Datagram {
+                    listener: ListenerId(1),
+                    to: gone,
+                },
+                request("x").into(),
+                0,
+            );
+            transports.flush();
+            if round % 5 == 0 {
+                alive(&socket, to).await;
+            }
+        }
+        let impossible = "255.255.255.255:9".parse().expect("an address");
+        transports.send(
+            Destination::Datagram {
+                listener: ListenerId(1),
+                to: impossible,
+            },
+            request("x").into(),
+            9,
+        );
+        let huge = Bytes::from(vec![b'x'; 70_000]);
+        transports.send(
+            Destination::Datagram {
+                listener: ListenerId(1),
+                to: gone,
+            },
+            huge,
+            10,
+        );
+        transports.flush();
+        until("both failures are told", || app.failed.borrow().len() == 2).await;
+        assert!(
+            app.failed
+                .borrow()
+                .iter()
+                .all(|(_, why)| matches!(why, SendError::Datagram(_)))
+        );
+        alive(&socket, to).await;
+    });
+}
+
+#[test]
+fn too_many_datagrams_of_a_source_are_dropped_with_one_line() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let seen = log.clone();
+    run(quick(), |app, transports| async move {
+        app.rate.set(Some(50));
+        let to = listen(&transports, Transport::Udp);
+        let (flood, other) = (client("127.0.0.2:0").await, client("127.0.0.1:0").await);
+        for _ in 0..500 {
+            let _ = flood.send_to(&request("x"), to).await;
+        }
+        alive(&other, to).await;
+        until("all are counted", || transports.stats().over_rate >= 300).await;
+        assert!(app.messages.borrow().len() < 200);
+        assert_eq!(seen.lines("sends more messages a second"), 1);
+    });
+}
