@@ -1,0 +1,176 @@
+//! Digest credentials of local users (RFC 3261 section 22): checked before the decision, which says what they open.
+
+use super::reply::Request;
+use super::{Engine, Event, Output};
+use crate::policy::{AuthState, UserId};
+use crate::sip::digest::{Algorithm, Credentials, Nonces, Verdict, proves};
+use crate::sip::header::Name;
+use crate::sip::message::{Essentials, View};
+use crate::sip::net::Source;
+use crate::sip::random::Random;
+use crate::sip::time::Now;
+use crate::sip::uri::Uri;
+
+/// How long a nonce may be used.
+const NONCE_LIFETIME_MS: u64 = 300_000;
+
+/// Nonces of this shard.
+#[derive(Debug)]
+pub(super) struct Authenticator {
+    nonces: Nonces,
+    /// Verified against for users that do not exist, so that they cost the same time.
+    nobody: String,
+}
+
+impl Authenticator {
+    pub(super) fn new(random: &mut Random) -> Self {
+        let nobody = String::from_utf8_lossy(&random.token::<24>()).into_owned();
+        Self {
+            nonces: Nonces::new(random, NONCE_LIFETIME_MS),
+            nobody,
+        }
+    }
+
+    /// One challenge per algorithm, in the configured order.
+    pub(super) fn challenges(
+        &self,
+        now: Now,
+        random: &mut Random,
+        realm: &str,
+        stale: bool,
+        algorithms: &[Algorithm],
+    ) -> Vec<String> {
+        let stale = if stale { ", stale=true" } else { "" };
+        algorithms
+            .iter()
+            .map(|algorithm| {
+                let nonce = self.nonces.make(now, random);
+                let name = algorithm.name();
+                format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={name}, qop=\"auth\"{stale}")
+            })
+            .collect()
+    }
+}
+
+impl Engine {
+    /// Checks the credentials of a request, if it carries some for our realm.
+    pub(super) fn check_credentials(
+        &mut self,
+        now: Now,
+        source: &Source,
+        view: &View<'_>,
+        essentials: &Essentials<'_>,
+    ) -> AuthState {
+        let realm = self.realm(essentials);
+        let mut state = AuthState::None;
+        for name in [Name::Authorization, Name::ProxyAuthorization] {
+            for value in view.headers(name) {
+                let Ok(credentials) = Credentials::parse(value) else {
+                    state = AuthState::Wrong;
+                    continue;
+                };
+                if credentials.realm == realm {
+                    return self.check(now, source, view, &credentials, &realm);
+                }
+            }
+        }
+        state
+    }
+
+    fn check(
+        &mut self,
+        now: Now,
+        source: &Source,
+        view: &View<'_>,
+        credentials: &Credentials,
+        realm: &str,
+    ) -> AuthState {
+        let user = self.user_named(&credentials.username, realm);
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let secret = user.and_then(|id| snapshot.user(id)).map(|u| u.password.reveal());
+        let method = view.method().map_or(&b""[..], |m| m.as_bytes());
+        let proven = proves(credentials, secret.unwrap_or(&self.auth.nobody), method);
+        // A digest for another URI is a digest for another request.
+        let uri = credentials.uri.as_bytes();
+        let for_this =
+            same_target(uri, view.request_uri()) || (method == b"REGISTER" && self.is_registrar(source, uri));
+        let why = match (user, proven, for_this) {
+            (None, ..) => "there is no such user",
+            (_, false, _) => "the password is wrong",
+            (_, _, false) => "they were made for another URI",
+            (Some(user), true, true) => match self.auth.nonces.take(now, &credentials.nonce, credentials.nc) {
+                Verdict::Fresh => return AuthState::Valid(user),
+                Verdict::Stale => return AuthState::Stale,
+                Verdict::Forged => "the nonce is not ours",
+            },
+        };
+        self.note_wrong_credentials(now, source, &credentials.username, why);
+        AuthState::Wrong
+    }
+
+    /// Some clients (sipp) name the registrar by the socket they send to, and IPv6 addresses without brackets.
+    fn is_registrar(&self, source: &Source, uri: &[u8]) -> bool {
+        let bare = format!("sip:{}:{}", source.local.ip(), source.local.port());
+        uri == bare.as_bytes() || Uri::parse(uri).is_ok_and(|uri| uri.user.is_none() && self.is_own_uri(&uri))
+    }
+
+    /// The sender learns only that it is challenged again; the administrator learns why.
+    fn note_wrong_credentials(&mut self, now: Now, source: &Source, username: &str, why: &str) {
+        if self.rates.worth_logging(now.mono_ms, source.remote.ip(), why) {
+            let user = super::inbound::printable(username.as_bytes());
+            let note = format!("credentials of {user} from {} do not count: {why}", source.remote);
+            self.outputs.push_back(Output::Log(Event::Note(note)));
+        }
+    }
+
+    /// Clients name themselves `alice`, `alice@a.example` or, like sipsak, `alice@`.
+    fn user_named(&self, username: &str, realm: &str) -> Option<UserId> {
+        let (user, domain) = match username.rsplit_once('@') {
+            Some((user, domain)) if domain.is_empty() || domain.eq_ignore_ascii_case(realm) => (user, realm),
+            _ => (username, realm),
+        };
+        self.snapshot.users.find_plain(user, domain)
+    }
+
+    /// The realm of a sender is its own domain.
+    pub(super) fn realm(&self, essentials: &Essentials<'_>) -> String {
+        let host = Uri::parse(essentials.from.uri)
+            .map(|u| u.host_bytes())
+            .unwrap_or_default();
+        let domain = self
+            .snapshot
+            .local_domain(host)
+            .and_then(|id| self.snapshot.domains.at(usize::from(id.0)));
+        domain.map_or_else(|| self.host().to_string(), |(name, _)| name.to_string())
+    }
+
+    /// Asks for credentials.
+    pub(super) fn challenge(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        stale: bool,
+        proxy: bool,
+        rule: &crate::policy::RuleRef,
+    ) {
+        let realm = self.realm(request.essentials);
+        let challenges = self
+            .auth
+            .challenges(now, &mut self.random, &realm, stale, &self.snapshot.registrar.digest);
+        let name: &[u8] = if proxy {
+            b"Proxy-Authenticate"
+        } else {
+            b"WWW-Authenticate"
+        };
+        let warning = format!("399 {} \"{}\"", self.host(), rule.id);
+        let mut headers: Vec<(&[u8], &[u8])> = challenges.iter().map(|c| (name, c.as_bytes())).collect();
+        headers.push((b"Warning", warning.as_bytes()));
+        let status = if proxy { 407 } else { 401 };
+        let answer = super::reply::Answer::new(status, super::reply::phrase(status));
+        self.answer(now, request, answer.with(&headers));
+    }
+}
+
+fn same_target(a: &[u8], b: &[u8]) -> bool {
+    a == b || matches!((Uri::parse(a), Uri::parse(b)), (Ok(a), Ok(b)) if a.equals(&b))
+}

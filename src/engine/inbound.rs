@@ -1,0 +1,432 @@
+//! From bytes to a handler: essentials, transaction matching, credentials, the decision, dispatch.
+
+use super::facts::{self, Known};
+use super::peers::text;
+use super::reply::{Answer, Request, phrase, reply_destination};
+use super::route_token::{self, Sides};
+use super::{Engine, Event, Output};
+use crate::policy::{self, Allow, AuthState, Decision, InDialog, Over, Party, RuleRef, Target};
+use crate::sip::header::Name;
+use crate::sip::message::{self, Essentials, Framing, Malformed, View};
+use crate::sip::net::Source;
+use crate::sip::time::Now;
+use crate::sip::transaction::{Arrived, ServerKey};
+use crate::sip::uri::Uri;
+
+/// Option tags that we understand in Require and Proxy-Require.
+const UNDERSTOOD: [&[u8]; 2] = [b"path", b"ms-benotify"];
+/// Methods that may reach a handler or be forwarded; anything else with a local target is 501.
+pub(super) const ALLOW: &[u8] =
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INFO, UPDATE, PRACK, REFER";
+
+/// What the dialog look-up found before the decision.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Context {
+    pub(super) dialog: Option<InDialog>,
+    pub(super) kind: InDialogKind,
+    /// Route values on top that are ours.
+    pub(super) own_routes: usize,
+}
+
+/// Which of our dialogs a request belongs to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum InDialogKind {
+    /// None of ours.
+    #[default]
+    None,
+    /// A subscription we serve.
+    Subscription(super::slots::SlotId),
+    /// A subscription we hold at a peer.
+    Upstream(super::slots::SlotId),
+    /// A dialog that passes through.
+    Through(Sides),
+}
+
+impl Engine {
+    /// One message off the wire.
+    pub(super) fn on_bytes(&mut self, now: Now, source: &Source, bytes: &[u8], framing: Framing) {
+        let mut index = self.index.take().unwrap_or_default();
+        match message::parse(bytes, framing, &mut index) {
+            Ok(view) if view.is_request() => self.on_request(now, source, &view),
+            Ok(view) => self.on_response(now, source, &view),
+            Err(problem) => {
+                self.counters.malformed += 1;
+                note_malformed(&mut self.outputs, source, &problem);
+            }
+        }
+        self.index = Some(index);
+    }
+
+    /// A stream that cannot be framed any more: answered if the headers allow it.
+    pub(super) fn on_broken(&mut self, source: &Source, bytes: &[u8], problem: &Malformed) {
+        let mut index = self.index.take().unwrap_or_default();
+        if let Ok(view) = message::parse(bytes, Framing::Datagram, &mut index) {
+            self.answer_malformed(source, &view, problem);
+        }
+        self.index = Some(index);
+    }
+
+    fn on_request(&mut self, now: Now, source: &Source, view: &View<'_>) {
+        let essentials = match view.essentials() {
+            Ok(essentials) => essentials,
+            Err(problem) => return self.answer_malformed(source, view, &problem),
+        };
+        let key = ServerKey {
+            branch: essentials.via.branch().unwrap_or_default(),
+            sent_by: essentials.via.sent_by(),
+            method: essentials.method.as_bytes(),
+            uri: view.request_uri(),
+            from_tag: essentials.from.tag().unwrap_or_default(),
+            to_tag: essentials.to.tag().unwrap_or_default(),
+            call_id: essentials.call_id,
+            cseq: essentials.cseq.number,
+            top_via: view.header(Name::Via).unwrap_or_default(),
+            source: source.remote,
+        };
+        let to = reply_destination(source, Some(&essentials));
+        let reliable = source.transport.is_reliable();
+        match self.layer.request(now, &key, to, reliable, 0) {
+            Arrived::New(server) => {
+                let request = Request {
+                    source,
+                    view,
+                    essentials: &essentials,
+                    server,
+                };
+                self.judge(now, &request);
+            }
+            Arrived::Cancel { invite, id, .. } => {
+                let request = Request {
+                    source,
+                    view,
+                    essentials: &essentials,
+                    server: id,
+                };
+                self.on_cancel(now, &request, invite);
+            }
+            Arrived::AckFor2xx => self.on_ack(source, view, &essentials),
+            Arrived::Retransmission | Arrived::Ack(_) => {}
+        }
+    }
+
+    /// The decision, and what follows from it.
+    fn judge(&mut self, now: Now, request: &Request<'_>) {
+        self.counters.requests += 1;
+        let context = self.context(request.view, request.essentials);
+        let credentials = self.check_credentials(now, request.source, request.view, request.essentials);
+        let over = self.over(now, request.source);
+        let decision = match self.decide(
+            request.source,
+            request.view,
+            request.essentials,
+            &context,
+            credentials,
+            over,
+        ) {
+            Ok(decision) => decision,
+            Err(problem) => return self.answer_problem(now, request, &problem),
+        };
+        match decision {
+            Decision::Allow(allow) => {
+                if let Some(options) = self.not_understood(request, &allow) {
+                    let headers: [(&[u8], &[u8]); 1] = [(b"Unsupported", &options)];
+                    return self.answer(now, request, Answer::new(420, "Bad Extension").with(&headers));
+                }
+                self.dispatch(now, request, &context, allow);
+            }
+            Decision::Refuse(refusal) => {
+                self.log_refusal(now, request, refusal.status, &refusal.rule, refusal.reason);
+                self.refuse(now, request, refusal.status, refusal.reason, &refusal.rule);
+            }
+            Decision::Challenge { stale, proxy, rule } => self.challenge(now, request, stale, proxy, &rule),
+        }
+    }
+
+    /// Runs the pure decision over the facts of a request.
+    fn decide(
+        &self,
+        source: &Source,
+        view: &View<'_>,
+        essentials: &Essentials<'_>,
+        context: &Context,
+        credentials: AuthState,
+        over: Over,
+    ) -> Result<Decision, Malformed> {
+        let identity = source
+            .flow
+            .and_then(|f| self.flows.get(&f))
+            .map_or(&*self.no_tls, |f| &*f.identity);
+        let known = Known {
+            identity,
+            dialog: context.dialog,
+            credentials,
+            looped: self.is_loop(view),
+            over,
+        };
+        let facts = facts::gather(source, view, essentials, known)?;
+        Ok(policy::decide(&self.snapshot, &facts, &mut ()))
+    }
+
+    /// RFC 5393: a Via of ours further down means the request has been here. A spiral with another target carries our
+    /// branch too, but this bridge never sends a request to itself on purpose.
+    fn is_loop(&self, view: &View<'_>) -> bool {
+        view.items(Name::Via).any(|via| {
+            crate::sip::field::Via::parse(via).is_ok_and(|via| {
+                self.listeners
+                    .iter()
+                    .any(|l| via.sent_by().eq_ignore_ascii_case(l.advertised.as_bytes()))
+                    && via.branch().is_some_and(|b| self.layer.is_own_branch(b))
+            })
+        })
+    }
+
+    /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
+    fn context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
+        let Some(tag) = essentials.to.tag() else {
+            return Context::default();
+        };
+        if let Some((id, owner)) = self.subscription_by_tag(tag, essentials.call_id) {
+            let dialog = Some(InDialog {
+                sender: owner,
+                towards: None,
+            });
+            return Context {
+                dialog,
+                kind: InDialogKind::Subscription(id),
+                own_routes: 0,
+            };
+        }
+        if let Some((id, peer)) = self.upstream_by_tag(tag, essentials.call_id) {
+            let dialog = Some(InDialog {
+                sender: Party::Peer(peer),
+                towards: None,
+            });
+            return Context {
+                dialog,
+                kind: InDialogKind::Upstream(id),
+                own_routes: 0,
+            };
+        }
+        self.through_context(view, essentials).unwrap_or_default()
+    }
+
+    /// A dialog that passes through proves itself by the token in our Record-Route.
+    fn through_context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Option<Context> {
+        let mut own_routes = 0;
+        let mut sides = None;
+        for route in view.items(Name::Route) {
+            let address = crate::sip::field::NameAddr::parse(route).ok()?;
+            let uri = Uri::parse(address.uri).ok()?;
+            if !self.is_own_uri(&uri) {
+                break;
+            }
+            own_routes += 1;
+            let token = uri.user.unwrap_or_default();
+            sides = sides.or_else(|| route_token::read(&self.route_key, &self.snapshot, token, essentials.call_id));
+        }
+        let sides = sides?;
+        // From the caller's side the request goes to the callee and back; the decision checks who really sends it.
+        let dialog = InDialog {
+            sender: sides.caller,
+            towards: Some(sides.callee),
+        };
+        Some(Context {
+            dialog: Some(dialog),
+            kind: InDialogKind::Through(sides),
+            own_routes,
+        })
+    }
+
+    fn on_ack(&mut self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
+        let context = self.context(view, essentials);
+        let InDialogKind::Through(sides) = context.kind else {
+            return;
+        };
+        let context = self.oriented(source, context, sides);
+        let allowed = self.decide(source, view, essentials, &context, AuthState::None, Over::default());
+        if let Ok(Decision::Allow(Allow {
+            target: Target::Dialog(party),
+            ..
+        })) = allowed
+            && let Some(to) = self.next_in_dialog(party, view, context.own_routes)
+        {
+            self.forward_ack(view, to, context.own_routes);
+        }
+    }
+
+    /// Requests of a dialog come from either side: the flow says which.
+    pub(super) fn oriented(&self, source: &Source, context: Context, sides: Sides) -> Context {
+        let from_callee = match sides.callee {
+            Party::Peer(peer) => self.is_from_peer(source, peer) && sides.caller != sides.callee,
+            Party::User(user) => {
+                !matches!(sides.caller, Party::User(_)) && !self.any_peer(source) && {
+                    let _ = user;
+                    true
+                }
+            }
+        };
+        let (sender, towards) = if from_callee {
+            (sides.callee, sides.caller)
+        } else {
+            (sides.caller, sides.callee)
+        };
+        Context {
+            dialog: Some(InDialog {
+                sender,
+                towards: Some(towards),
+            }),
+            ..context
+        }
+    }
+
+    fn not_understood(&self, request: &Request<'_>, allow: &Allow) -> Option<Vec<u8>> {
+        let here = matches!(allow.target, Target::Local { .. } | Target::Bridge);
+        let names: &[Name] = if here {
+            &[Name::Require, Name::ProxyRequire]
+        } else {
+            &[Name::ProxyRequire]
+        };
+        if here && matches!(request.essentials.method.as_bytes(), b"ACK" | b"CANCEL") {
+            return None;
+        }
+        let forwarded_here = here
+            && !matches!(
+                request.essentials.method.as_bytes(),
+                b"SUBSCRIBE" | b"PUBLISH" | b"REGISTER" | b"OPTIONS"
+            );
+        let mut unknown: Vec<u8> = Vec::new();
+        for name in names {
+            if forwarded_here && *name == Name::Require {
+                continue;
+            }
+            for option in request.view.items(*name) {
+                if !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(option)) {
+                    if !unknown.is_empty() {
+                        unknown.extend_from_slice(b", ");
+                    }
+                    unknown.extend_from_slice(option);
+                }
+            }
+        }
+        (!unknown.is_empty()).then_some(unknown)
+    }
+
+    /// Hands an allowed request to its room.
+    fn dispatch(&mut self, now: Now, request: &Request<'_>, context: &Context, allow: Allow) {
+        match (request.essentials.method.as_bytes(), context.kind) {
+            (b"SUBSCRIBE", InDialogKind::Subscription(id)) => return self.on_resubscribe(now, request, id),
+            (b"NOTIFY", InDialogKind::Upstream(id)) => return self.on_notify(now, request, id),
+            (_, InDialogKind::Subscription(_) | InDialogKind::Upstream(_)) => {
+                return self.answer(
+                    now,
+                    request,
+                    Answer::new(405, "Method Not Allowed").with(&[(b"Allow", ALLOW)]),
+                );
+            }
+            _ => {}
+        }
+        match allow.target {
+            Target::Dialog(party) => self.pass_in_dialog(now, request, context, party),
+            _ if request.essentials.to.tag().is_some() => {
+                self.answer(now, request, Answer::new(481, phrase(481)));
+            }
+            Target::Bridge => self.on_bridge_request(now, request),
+            Target::Local { user, .. } => self.on_local_request(now, request, allow, user),
+            Target::Route { set, peer } => self.on_routed_request(now, request, allow, set, peer),
+        }
+    }
+
+    fn on_bridge_request(&mut self, now: Now, request: &Request<'_>) {
+        match request.essentials.method.as_bytes() {
+            b"OPTIONS" => self.answer_options(now, request),
+            b"ACK" => {}
+            _ => self.answer(
+                now,
+                request,
+                Answer::new(405, phrase(405)).with(&[(b"Allow", b"OPTIONS")]),
+            ),
+        }
+    }
+
+    pub(super) fn answer_options(&mut self, now: Now, request: &Request<'_>) {
+        let headers: [(&[u8], &[u8]); 4] = [
+            (b"Allow", ALLOW),
+            (b"Allow-Events", crate::event::ALLOW_EVENTS.as_bytes()),
+            (b"Accept", b"application/pidf+xml, text/plain"),
+            (b"Supported", b"path"),
+        ];
+        self.answer(now, request, Answer::new(200, "OK").with(&headers));
+    }
+
+    /// A request inside a dialog that passes through: on to the other side.
+    fn pass_in_dialog(&mut self, now: Now, request: &Request<'_>, context: &Context, party: Party) {
+        let Some(to) = self.next_in_dialog(party, request.view, context.own_routes) else {
+            return self.answer(now, request, Answer::new(480, phrase(480)));
+        };
+        let hop = super::forward::Hop::to(smallvec::smallvec![to]);
+        let manner = super::forward::Manner {
+            drop_routes: context.own_routes,
+            strip_credentials: true,
+            ..super::forward::Manner::default()
+        };
+        self.forward(now, request, smallvec::smallvec![hop], manner);
+    }
+
+    /// Answers a refusal; the rule's id goes along so that both sides' engineers can find it.
+    pub(super) fn refuse(&mut self, now: Now, request: &Request<'_>, status: u16, reason: &str, rule: &RuleRef) {
+        let warning = format!("399 {} \"{}\"", self.host(), rule.id);
+        let retry: &[u8] = b"5";
+        let headers: [(&[u8], &[u8]); 2] = [(b"Warning", warning.as_bytes()), (b"Retry-After", retry)];
+        let used = if status == 503 { 2 } else { 1 };
+        self.counters.refused += 1;
+        self.answer(now, request, Answer::new(status, reason).with(&headers[..used]));
+    }
+
+    /// Answers something that is malformed beyond the essentials.
+    pub(super) fn answer_problem(&mut self, now: Now, request: &Request<'_>, problem: &Malformed) {
+        self.counters.malformed += 1;
+        let warning = format!("399 {} \"{problem}\"", self.host());
+        let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
+        self.answer(
+            now,
+            request,
+            Answer::new(problem.status, problem.reason()).with(&headers),
+        );
+    }
+
+    fn log_refusal(&mut self, now: Now, request: &Request<'_>, status: u16, rule: &RuleRef, why: &str) {
+        if !self
+            .rates
+            .worth_logging(now.mono_ms, request.source.remote.ip(), &rule.id)
+        {
+            return;
+        }
+        let event = Event::Refused {
+            source: *request.source,
+            method: printable(request.essentials.method.as_bytes()),
+            from: printable(request.essentials.from.uri),
+            to: printable(request.view.request_uri()),
+            status,
+            rule: rule.to_string(),
+            why: why.to_string(),
+        };
+        self.outputs.push_back(Output::Log(event));
+    }
+}
+
+/// Text from outside, as it may stand in a log: no control characters, bounded.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn note_malformed(outputs: &mut std::collections::VecDeque<Output>, source: &Source, problem: &Malformed) {
+    let note = format!(
+        "dropped what {} sent over {}: {problem}",
+        source.remote,
+        text(source.transport.param().as_bytes())
+    );
+    outputs.push_back(Output::Log(Event::Note(note)));
+}

@@ -1,0 +1,73 @@
+//! What only INVITE dialogs need of a proxy: CANCEL towards the legs and ACK for a 2xx.
+
+use super::Engine;
+use super::forward::Owner;
+use super::reply::{Answer, Request};
+use super::slots::SlotId;
+use crate::sip::message::View;
+use crate::sip::net::Destination;
+use crate::sip::time::Now;
+use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::write;
+
+impl Engine {
+    /// A CANCEL: 200 if there is something to cancel, else 481 (RFC 3261 section 9.2).
+    pub(super) fn on_cancel(&mut self, now: Now, request: &Request<'_>, invite: Option<ServerId>) {
+        let forward = invite
+            .and_then(|id| self.layer.server(id))
+            .map(|info| SlotId::unpack(info.user))
+            .filter(|(kind, _)| *kind == Owner::Forward as u8)
+            .map(|(_, id)| id);
+        let Some(id) = forward else {
+            return self.answer(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+        };
+        self.answer(now, request, Answer::new(200, "OK"));
+        if self.mark_cancelled(id) {
+            self.cancel_legs(now, id);
+        }
+    }
+
+    /// Cancels every leg that has answered provisionally; the others are cancelled when they do.
+    pub(super) fn cancel_legs(&mut self, now: Now, id: SlotId) {
+        self.cancel_others(now, id, None);
+    }
+
+    /// Cancels every leg but the one that won.
+    pub(super) fn cancel_others(&mut self, now: Now, id: SlotId, winner: Option<ClientId>) {
+        for client in self.legs_to_cancel(id, winner) {
+            self.send_cancel(now, client);
+        }
+    }
+
+    /// A CANCEL takes Request-URI, top Via, From, To, Call-ID, CSeq number and Route of its INVITE (section 9.1).
+    pub(super) fn send_cancel(&mut self, now: Now, client: ClientId) {
+        let mut buffer = self.take_buffer();
+        let mut index = self.index.take().unwrap_or_default();
+        self.layer.cancel(now, client, |invite| {
+            if let Ok(view) = crate::sip::message::parse(invite, crate::sip::message::Framing::Datagram, &mut index) {
+                write::cancel(&mut buffer, &view);
+            }
+            buffer.split().freeze()
+        });
+        self.index = Some(index);
+        self.buffer = buffer;
+    }
+
+    /// The ACK for a 2xx has no transaction: it follows the route set with a branch of its own.
+    pub(super) fn forward_ack(&mut self, view: &View<'_>, to: Destination, drop_routes: usize) {
+        let branch = self.random.token::<16>();
+        let mut cookie = *b"z9hG4bKack0000000000000000";
+        cookie[10..].copy_from_slice(&branch);
+        let via = self.via_value(to, &cookie);
+        let mut buffer = self.take_buffer();
+        let plan = write::Forward {
+            via: &via,
+            max_forwards: view.max_forwards().unwrap_or(70).saturating_sub(1),
+            drop_first_routes: drop_routes,
+            ..write::Forward::default()
+        };
+        write::forward_request(&mut buffer, view, &plan);
+        let wire = self.finish(buffer);
+        self.send_raw(to, wire);
+    }
+}

@@ -1,0 +1,180 @@
+//! Requests for local users and for peers, once the decision has allowed them.
+
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::forward::{Hop, Manner};
+use super::inbound::ALLOW;
+use super::reply::{Answer, Request, phrase};
+use super::route_token::{self, Sides};
+use crate::policy::{Allow, Party, RouteSetId, UserId};
+use crate::sip::net::{Destination, PeerId};
+use crate::sip::time::Now;
+use crate::sip::uri::{Aor, Uri};
+
+impl Engine {
+    /// A request for an address of a local domain.
+    pub(super) fn on_local_request(&mut self, now: Now, request: &Request<'_>, allow: Allow, user: Option<UserId>) {
+        let method = request.essentials.method.as_bytes();
+        if method == b"REGISTER" {
+            let aor = Uri::parse(request.essentials.to.uri)
+                .ok()
+                .and_then(|uri| Aor::from_uri(&uri));
+            return match aor {
+                Some(aor) => self.on_register(now, request, &aor),
+                None => self.answer(now, request, Answer::new(400, phrase(400))),
+            };
+        }
+        let Some(aor) = self.target_aor(request) else {
+            return self.answer(now, request, Answer::new(404, phrase(404)));
+        };
+        match method {
+            b"PUBLISH" => self.on_publish(now, request, &aor),
+            b"SUBSCRIBE" => self.on_subscribe(now, request, allow.who, |engine| engine.local_resource(&aor)),
+            b"MESSAGE" => self.on_local_message(now, request, &aor),
+            b"OPTIONS" => self.answer_options(now, request),
+            b"NOTIFY" => self.answer(now, request, Answer::new(481, phrase(481))),
+            b"INVITE" | b"INFO" | b"REFER" | b"UPDATE" | b"PRACK" | b"BYE" => {
+                self.send_to_contacts(now, request, allow.who, user, &aor);
+            }
+            b"ACK" => {}
+            _ => {
+                let headers: [(&[u8], &[u8]); 1] = [(b"Allow", ALLOW)];
+                self.answer(now, request, Answer::new(501, phrase(501)).with(&headers));
+            }
+        }
+    }
+
+    fn target_aor(&self, request: &Request<'_>) -> Option<Aor> {
+        Uri::parse(request.view.request_uri())
+            .ok()
+            .and_then(|uri| Aor::from_uri(&uri))
+    }
+
+    /// On to the contacts of a local user.
+    fn send_to_contacts(&mut self, now: Now, request: &Request<'_>, who: Party, user: Option<UserId>, aor: &Aor) {
+        let callee = user.map_or(who, Party::User);
+        let hops = self.contact_hops(aor);
+        if hops.is_empty() {
+            return self.answer(now, request, Answer::new(480, phrase(480)));
+        }
+        let token = self.dialog_token(request, who, callee);
+        let manner = Manner {
+            record_route: token.as_deref(),
+            strip_credentials: true,
+            ..Manner::default()
+        };
+        self.forward(now, request, hops, manner);
+    }
+
+    /// The Record-Route token of a request that opens a dialog.
+    fn dialog_token(&self, request: &Request<'_>, caller: Party, callee: Party) -> Option<SmallVec<[u8; 48]>> {
+        let opens = request.essentials.method.as_bytes() == b"INVITE";
+        let call_id = request.essentials.call_id;
+        opens.then(|| route_token::make(&self.route_key, &self.snapshot, Sides { caller, callee }, call_id))
+    }
+
+    /// A request for a foreign address that a route takes.
+    pub(super) fn on_routed_request(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        allow: Allow,
+        set: RouteSetId,
+        peer: PeerId,
+    ) {
+        let from_user = matches!(allow.who, Party::User(_));
+        match request.essentials.method.as_bytes() {
+            b"SUBSCRIBE" if from_user => return self.on_remote_subscribe(now, request, allow.who, set, peer),
+            b"PUBLISH" | b"REGISTER" | b"NOTIFY" => {
+                let headers: [(&[u8], &[u8]); 1] = [(b"Allow", ALLOW)];
+                return self.answer(now, request, Answer::new(405, phrase(405)).with(&headers));
+            }
+            _ => {}
+        }
+        let domain = Uri::parse(request.view.request_uri())
+            .ok()
+            .and_then(|uri| Aor::from_uri(&uri));
+        let all = self.route_hops(set, domain.as_ref());
+        let up: SmallVec<[(PeerId, Destination); 2]> =
+            all.iter().copied().filter(|(p, _)| !self.peers.is_down(*p)).collect();
+        let name = self
+            .snapshot
+            .peer(peer)
+            .map_or_else(String::new, |p| p.name.to_string());
+        if up.is_empty() {
+            let why = if all.is_empty() { "has no address" } else { "is down" };
+            let reason = format!("SIP;cause=504;text=\"peer {name} {why}\"");
+            let headers: [(&[u8], &[u8]); 1] = [(b"Reason", reason.as_bytes())];
+            return self.answer(now, request, Answer::new(504, phrase(504)).with(&headers));
+        }
+        if request.source.flow.is_some() && self.too_long_for_udp(request, &up) {
+            return self.answer(now, request, Answer::new(513, phrase(513)));
+        }
+        let token = self.dialog_token(request, allow.who, Party::Peer(peer));
+        let timeout_ms = self
+            .snapshot
+            .peer(peer)
+            .map_or(0, |p| u64::try_from(p.request_timeout.as_millis()).unwrap_or(0));
+        let manner = Manner {
+            record_route: token.as_deref(),
+            timeout_ms,
+            strip_credentials: from_user,
+            drop_routes: 0,
+        };
+        let hop = Hop::to(up.into_iter().map(|(_, to)| to).collect());
+        self.forward(now, request, smallvec::smallvec![hop], manner);
+    }
+
+    /// RFC 3261 section 18.1.1: what is longer than 1,300 bytes does not go out as a datagram.
+    fn too_long_for_udp(&self, request: &Request<'_>, to: &[(PeerId, Destination)]) -> bool {
+        request.view.bytes().len() > 1300 && to.iter().all(|(_, d)| matches!(d, Destination::Datagram { .. }))
+    }
+
+    fn on_remote_subscribe(&mut self, now: Now, request: &Request<'_>, who: Party, set: RouteSetId, peer: PeerId) {
+        let watcher = Uri::parse(request.essentials.from.uri)
+            .ok()
+            .and_then(|uri| Aor::from_uri(&uri));
+        let (Some(watcher), Some(presentity)) = (watcher, self.target_aor(request)) else {
+            return self.answer(now, request, Answer::new(404, phrase(404)));
+        };
+        self.on_subscribe(now, request, who, |engine| {
+            engine.remote_resource(now, peer, set, &watcher, &presentity)
+        });
+    }
+
+    /// All destinations of a set of routes in the order to try, each with its peer.
+    pub(super) fn route_hops(
+        &mut self,
+        set: RouteSetId,
+        address: Option<&Aor>,
+    ) -> SmallVec<[(PeerId, Destination); 2]> {
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let Some(routes) = snapshot.routes.set(set) else {
+            return SmallVec::new();
+        };
+        let mut out = SmallVec::new();
+        for route in routes.order(|| self.random.next_u64()) {
+            let targets = match (&route.next_hop, address) {
+                (Some(at), _) => self.peers.targets(route.peer, &at.host, at.port, route.transport),
+                (None, Some(aor)) => self.peers.targets(route.peer, aor.domain(), None, route.transport),
+                (None, None) => &[],
+            };
+            out.extend(
+                self.peer_route(route.peer, targets)
+                    .into_iter()
+                    .map(|to| (route.peer, to)),
+            );
+        }
+        out
+    }
+
+    /// As [`Engine::route_hops`] for a presentity.
+    pub(super) fn route_destinations(
+        &mut self,
+        set: RouteSetId,
+        presentity: &Aor,
+    ) -> SmallVec<[(PeerId, Destination); 2]> {
+        self.route_hops(set, Some(presentity))
+    }
+}

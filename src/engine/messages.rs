@@ -1,0 +1,249 @@
+//! Messages for local users (RFC 3428): on to their contacts, or kept until the next REGISTER.
+//!
+//! A kept message is delivered at least once: it goes when a contact has answered 2xx, and a repeat has the same
+//! Call-ID.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::commit::Promise;
+use super::forward::{Manner, Owner, is_reliable};
+use super::reply::{Answer, Request, phrase};
+use super::slots::{SlotId, Slots};
+use super::timers::Kind;
+use super::{Engine, record};
+use crate::sip::header::Name;
+use crate::sip::message::{Framing, Index, parse};
+use crate::sip::net::Source;
+use crate::sip::time::Now;
+use crate::sip::transaction::ServerId;
+use crate::sip::uri::Aor;
+use crate::sip::write;
+
+/// Delivery that failed is tried again after this, while the user is registered.
+const RETRY_MS: u64 = 30_000;
+
+/// One kept message: the request as it came.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) id: [u8; 16],
+    pub(super) request: Bytes,
+}
+
+/// Kept messages of one user.
+#[derive(Debug)]
+struct Box_ {
+    aor: Aor,
+    queue: VecDeque<Stored>,
+    delivering: bool,
+}
+
+/// All kept messages.
+#[derive(Debug, Default)]
+pub(super) struct Offline {
+    boxes: Slots<Box_>,
+    by_aor: HashMap<Aor, SlotId>,
+}
+
+impl Offline {
+    /// How many messages wait for a user.
+    pub(super) fn waiting(&self, aor: &Aor) -> usize {
+        self.by_aor
+            .get(aor)
+            .and_then(|id| self.boxes.get(*id))
+            .map_or(0, |b| b.queue.len())
+    }
+
+    /// How many wait in all.
+    pub(super) fn len(&self) -> usize {
+        self.boxes.iter().map(|(_, b)| b.queue.len()).sum()
+    }
+
+    fn entry(&mut self, aor: &Aor) -> SlotId {
+        if let Some(id) = self.by_aor.get(aor) {
+            return *id;
+        }
+        let id = self.boxes.insert(Box_ {
+            aor: aor.clone(),
+            queue: VecDeque::new(),
+            delivering: false,
+        });
+        self.by_aor.insert(aor.clone(), id);
+        id
+    }
+
+    /// Puts a message at the end of a user's queue.
+    pub(super) fn push(&mut self, aor: &Aor, stored: Stored) {
+        let id = self.entry(aor);
+        if let Some(entry) = self.boxes.get_mut(id) {
+            entry.queue.push_back(stored);
+        }
+    }
+}
+
+impl Engine {
+    /// A MESSAGE for a local user.
+    pub(super) fn on_local_message(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+        let settings = &self.snapshot.messages;
+        if request.view.body().len() > settings.max_size {
+            return self.answer(now, request, Answer::new(413, phrase(413)));
+        }
+        let keeps = settings.store_offline;
+        let hops = self.contact_hops(aor);
+        let manner = Manner {
+            strip_credentials: true,
+            ..Manner::default()
+        };
+        if !hops.is_empty() {
+            return self.forward_or_store(now, request, hops, manner, keeps.then(|| aor.clone()));
+        }
+        if !keeps {
+            return self.answer(now, request, Answer::new(480, phrase(480)));
+        }
+        let kept = self.keep(request.view.bytes());
+        let framing = if request.source.flow.is_some() {
+            Framing::Stream
+        } else {
+            Framing::Datagram
+        };
+        self.store_kept(now, &kept, framing, request.source, request.server, aor);
+    }
+
+    /// Keeps a message that no contact took; 202 once it is durable.
+    pub(super) fn store_kept(
+        &mut self,
+        now: Now,
+        kept: &Bytes,
+        framing: Framing,
+        source: &Source,
+        server: ServerId,
+        aor: &Aor,
+    ) {
+        let full = self.messages.waiting(aor) >= self.snapshot.messages.max_stored as usize;
+        let status = match (full, self.journal.is_broken()) {
+            (true, _) => 480,
+            (_, true) => 500,
+            _ => 202,
+        };
+        let Some(wire) = self.answer_to_kept(kept, framing, source, status, "") else {
+            return;
+        };
+        if status != 202 {
+            self.layer.respond(now, server, status, wire);
+            return;
+        }
+        let otherwise = self.answer_to_kept(kept, framing, source, 500, "").unwrap_or_default();
+        let stored = Stored {
+            id: self.random.token::<16>(),
+            request: Bytes::copy_from_slice(kept),
+        };
+        self.persist(
+            record::message_key(aor, &stored.id),
+            Some(stored.request.as_ref().into()),
+        );
+        self.messages.push(aor, stored);
+        self.promise(
+            now,
+            Promise::Answer {
+                server,
+                status,
+                wire,
+                otherwise,
+            },
+        );
+    }
+
+    /// The user is registered: the oldest kept message goes first, one at a time.
+    pub(super) fn deliver_stored(&mut self, now: Now, aor: &Aor) {
+        let Some(id) = self.messages.by_aor.get(aor).copied() else {
+            return;
+        };
+        self.deliver_next(now, id);
+    }
+
+    fn deliver_next(&mut self, now: Now, id: SlotId) {
+        let Some(entry) = self.messages.boxes.get_mut(id).filter(|b| !b.delivering) else {
+            return;
+        };
+        let (aor, Some(stored)) = (entry.aor.clone(), entry.queue.front().cloned()) else {
+            return;
+        };
+        let hops = self.contact_hops(&aor);
+        let Some((hop, to)) = hops.first().and_then(|h| Some((h, *h.destinations.first()?))) else {
+            return;
+        };
+        let (client, branch) = self.layer.reserve(false, id.pack(Owner::Delivery as u8));
+        let via = self.via_value(to, branch.as_bytes());
+        let mut index = Index::new();
+        let mut buffer = self.take_buffer();
+        let plan = write::Forward {
+            uri: hop.uri.as_deref(),
+            via: &via,
+            max_forwards: 70,
+            remove: &[
+                Name::Via,
+                Name::Authorization,
+                Name::ProxyAuthorization,
+                Name::Route,
+                Name::RecordRoute,
+            ],
+            ..write::Forward::default()
+        };
+        let written = parse(&stored.request, Framing::Datagram, &mut index)
+            .map(|view| write::forward_request(&mut buffer, &view, &plan))
+            .is_ok();
+        let wire = self.finish(buffer);
+        if !written {
+            self.layer.abandon(client);
+            return self.forget_front(id);
+        }
+        if let Some(entry) = self.messages.boxes.get_mut(id) {
+            entry.delivering = true;
+        }
+        self.layer.send(now, client, to, wire, is_reliable(to));
+    }
+
+    fn forget_front(&mut self, id: SlotId) {
+        let Some(entry) = self.messages.boxes.get_mut(id) else {
+            return;
+        };
+        let aor = entry.aor.clone();
+        if let Some(stored) = entry.queue.pop_front() {
+            self.persist(record::message_key(&aor, &stored.id), None);
+        }
+        if self.messages.waiting(&aor) == 0 {
+            self.messages.boxes.remove(id);
+            self.messages.by_aor.remove(&aor);
+        }
+    }
+
+    /// A contact has answered. What it will never take (4xx but 408 and 480) is not kept for ever.
+    pub(super) fn on_delivery_response(&mut self, now: Now, id: SlotId, status: u16) {
+        if status < 200 {
+            return;
+        }
+        if let Some(entry) = self.messages.boxes.get_mut(id) {
+            entry.delivering = false;
+        }
+        match status {
+            200..300 | 400..=407 | 409..=479 | 481..500 | 600.. => {
+                self.forget_front(id);
+                self.deliver_next(now, id);
+            }
+            _ => self.wheel.arm(now.mono_ms + RETRY_MS, Kind::Delivery, id),
+        }
+    }
+
+    pub(super) fn on_delivery_failure(&mut self, now: Now, id: SlotId) {
+        if let Some(entry) = self.messages.boxes.get_mut(id) {
+            entry.delivering = false;
+            self.wheel.arm(now.mono_ms + RETRY_MS, Kind::Delivery, id);
+        }
+    }
+
+    pub(super) fn on_delivery_timer(&mut self, now: Now, id: SlotId) {
+        self.deliver_next(now, id);
+    }
+}

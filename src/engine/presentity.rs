@@ -1,0 +1,327 @@
+//! Presentities: what is known of somebody, rendered once and shared by all watchers.
+//!
+//! A local presentity is composed of its publications, or derived from its registration while there is none. A remote
+//! one is what an upstream subscription brings. Fan-out goes in slices, so that ten thousand watchers starve nobody.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::commit::Promise;
+use super::notifier::Subscription;
+use super::registrar::seconds;
+use super::reply::{Answer, Request, phrase};
+use super::slots::{SlotId, Slots};
+use super::timers::Kind;
+use super::{Engine, record};
+use crate::event::publication::{Accepted, Limits, Publications, Publish};
+use crate::event::{ALLOW_EVENTS, Package, Refusal};
+use crate::presence::{Document, PIDF, Rules, pidf};
+use crate::sip::field::{EventHeader, MediaType, parse_expires};
+use crate::sip::header::Name;
+use crate::sip::time::Now;
+use crate::sip::uri::Aor;
+
+/// NOTIFYs of one slice of a fan-out.
+const SLICE: usize = 256;
+
+/// Somebody who is watched or has published.
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) aor: Aor,
+    pub(super) publications: Publications,
+    /// The upstream subscription that feeds it; `None` for a local presentity.
+    pub(super) upstream: Option<SlotId>,
+    /// The rendered document.
+    pub(super) body: Bytes,
+    /// Rises with every change of `body`.
+    pub(super) version: u32,
+    pub(super) watchers: Vec<SlotId>,
+    /// A fan-out is queued already.
+    queued: bool,
+}
+
+/// A fan-out in progress.
+#[derive(Debug, Clone, Copy)]
+struct FanOut {
+    resource: SlotId,
+    next: usize,
+    version: u32,
+}
+
+/// All presentities and subscriptions of the shard.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    pub(super) resources: Slots<Resource>,
+    local: HashMap<Aor, SlotId>,
+    pub(super) subscriptions: Slots<Subscription>,
+    pub(super) by_tag: HashMap<super::notifier::Tag, SlotId>,
+    /// Subscriptions held by each watcher.
+    pub(super) held: HashMap<Box<str>, usize>,
+    fan_out: VecDeque<FanOut>,
+}
+
+impl Presence {
+    /// Whether a fan-out waits for its next slice.
+    pub(super) fn has_fan_out(&self) -> bool {
+        !self.fan_out.is_empty()
+    }
+}
+
+impl Engine {
+    /// The resource of a local address, made if there is none.
+    pub(super) fn local_resource(&mut self, aor: &Aor) -> SlotId {
+        if let Some(id) = self.presence.local.get(aor) {
+            return *id;
+        }
+        let open = !self.registrar.bindings(aor).is_empty();
+        let body = Bytes::from(pidf::derived(&aor.to_uri(), open));
+        let id = self.new_resource(aor.clone(), None, body);
+        self.presence.local.insert(aor.clone(), id);
+        id
+    }
+
+    pub(super) fn new_resource(&mut self, aor: Aor, upstream: Option<SlotId>, body: Bytes) -> SlotId {
+        self.presence.resources.insert(Resource {
+            aor,
+            publications: Publications::default(),
+            upstream,
+            body,
+            version: 1,
+            watchers: Vec::new(),
+            queued: false,
+        })
+    }
+
+    /// PUBLISH (RFC 3903 section 6) for the sender's own address.
+    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+        let view = request.view;
+        let package = view.header(Name::Event).map(EventHeader::parse);
+        match package {
+            Some(Ok(event)) if Package::from_name(event.package) == Some(Package::Presence) => {}
+            _ => return self.bad_event(now, request),
+        }
+        let expires_s = match view.header(Name::Expires).map(parse_expires).transpose() {
+            Ok(expires) => expires,
+            Err(problem) => return self.answer_problem(now, request, &problem),
+        };
+        if !view.body().is_empty()
+            && !view
+                .header(Name::ContentType)
+                .is_some_and(|t| MediaType::parse(t).is(PIDF))
+        {
+            let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
+            return self.answer(now, request, Answer::new(415, phrase(415)).with(&headers));
+        }
+        if self.journal.is_broken() {
+            return self.answer(now, request, Answer::new(500, "Store Failure"));
+        }
+        if !self.speaks_of(view.body(), aor) {
+            return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
+        }
+        let if_match = view
+            .header(Name::SipIfMatch)
+            .map(|v| String::from_utf8_lossy(v).into_owned());
+        let publish = Publish {
+            if_match: if_match.as_deref(),
+            expires_s,
+            body: view.body(),
+        };
+        let limits = self.publication_limits();
+        let id = self.local_resource(aor);
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        match resource.publications.publish(now, publish, limits, &mut self.random) {
+            Ok(accepted) => self.confirm_publication(now, request, id, aor, &accepted),
+            Err(refusal) => self.refuse_publication(now, request, &refusal),
+        }
+    }
+
+    /// A body whose entity is somebody else must not change anybody; what does not parse is refused later, as 400.
+    fn speaks_of(&self, body: &[u8], aor: &Aor) -> bool {
+        body.is_empty() || Document::parse(body).map_or(true, |d| d.is_about(aor))
+    }
+
+    fn publication_limits(&self) -> Limits {
+        let p = &self.snapshot.presence;
+        Limits {
+            min_expires_s: seconds(p.min_expires),
+            max_expires_s: seconds(p.max_expires),
+            default_expires_s: seconds(p.default_expires),
+            max_entries: p.max_publications as usize,
+        }
+    }
+
+    fn confirm_publication(&mut self, now: Now, request: &Request<'_>, id: SlotId, aor: &Aor, accepted: &Accepted) {
+        if let Some(old) = &accepted.replaces {
+            self.persist(record::publication_key(aor, old), None);
+        }
+        let stored = self
+            .presence
+            .resources
+            .get(id)
+            .and_then(|r| r.publications.get(&accepted.etag))
+            .map(record::publication);
+        if let Some(value) = stored {
+            self.persist(record::publication_key(aor, &accepted.etag), Some(value));
+            self.wheel.arm(
+                now.mono_ms + u64::from(accepted.expires_s) * 1000,
+                Kind::Publication,
+                id,
+            );
+        }
+        let expires = accepted.expires_s.to_string();
+        let headers: [(&[u8], &[u8]); 2] = [
+            (b"SIP-ETag", accepted.etag.as_bytes()),
+            (b"Expires", expires.as_bytes()),
+        ];
+        let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
+        let otherwise = self.write_answer(request.source, request.view, Answer::new(500, "Store Failure"));
+        self.promise(
+            now,
+            Promise::Answer {
+                server: request.server,
+                status: 200,
+                wire,
+                otherwise,
+            },
+        );
+        if accepted.changed {
+            self.recompose(id);
+        }
+    }
+
+    fn refuse_publication(&mut self, now: Now, request: &Request<'_>, refusal: &Refusal) {
+        let text;
+        let mut headers: Vec<(&[u8], &[u8])> = Vec::new();
+        let (status, reason) = match refusal {
+            Refusal::ConditionFailed => (412, phrase(412)),
+            Refusal::TooBrief(min) => {
+                text = min.to_string();
+                headers.push((b"Min-Expires", text.as_bytes()));
+                (423, phrase(423))
+            }
+            Refusal::NoBody => (400, "Body Missing"),
+            Refusal::Body(error) => {
+                text = format!("399 {} \"{error}\"", self.host());
+                headers.push((b"Warning", text.as_bytes()));
+                (error.status, phrase(error.status))
+            }
+            Refusal::TooMany => (403, "Too Many Publications"),
+        };
+        self.answer(now, request, Answer::new(status, reason).with(&headers));
+    }
+
+    /// 489 with what there is.
+    pub(super) fn bad_event(&mut self, now: Now, request: &Request<'_>) {
+        let headers: [(&[u8], &[u8]); 1] = [(b"Allow-Events", ALLOW_EVENTS.as_bytes())];
+        self.answer(now, request, Answer::new(489, phrase(489)).with(&headers));
+    }
+
+    /// Renders a local presentity again; watchers hear of it only if something changed.
+    pub(super) fn recompose(&mut self, id: SlotId) {
+        let settings = &self.snapshot.presence;
+        let own = |list: &[std::sync::Arc<str>]| list.iter().map(|s| s.to_string()).collect();
+        let rules = Rules {
+            manual_classes: own(&settings.manual_classes),
+            manual_tuples: own(&settings.manual_tuples),
+        };
+        let Some(resource) = self.presence.resources.get(id) else {
+            return;
+        };
+        let entity = resource.aor.to_uri();
+        let open = !self.registrar.bindings(&resource.aor).is_empty();
+        let body = match resource.publications.compose(&entity, &rules) {
+            Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
+            None => Bytes::from(pidf::derived(&entity, open)),
+        };
+        self.set_body(id, body);
+    }
+
+    /// A new document for a resource, local or remote.
+    pub(super) fn set_body(&mut self, id: SlotId, body: Bytes) {
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        if resource.body == body {
+            return;
+        }
+        resource.body = body;
+        resource.version = resource.version.wrapping_add(1);
+        if !resource.watchers.is_empty() && !std::mem::replace(&mut resource.queued, true) {
+            let version = resource.version;
+            self.presence.fan_out.push_back(FanOut {
+                resource: id,
+                next: 0,
+                version,
+            });
+        }
+    }
+
+    /// One slice of the oldest fan-out; a change on the way starts it again, so that the last state reaches all.
+    pub(super) fn fan_out(&mut self, now: Now) {
+        let Some(mut job) = self.presence.fan_out.pop_front() else {
+            return;
+        };
+        let Some(resource) = self.presence.resources.get_mut(job.resource) else {
+            return;
+        };
+        if resource.version != job.version {
+            job = FanOut {
+                next: 0,
+                version: resource.version,
+                ..job
+            };
+        }
+        let slice: Vec<SlotId> = resource.watchers.iter().skip(job.next).take(SLICE).copied().collect();
+        if job.next + slice.len() >= resource.watchers.len() {
+            resource.queued = false;
+        } else {
+            self.presence.fan_out.push_back(FanOut {
+                next: job.next + slice.len(),
+                ..job
+            });
+        }
+        for id in slice {
+            self.state_changed(now, id);
+        }
+    }
+
+    /// A registration came or went: what is derived from it may change.
+    pub(super) fn registration_changed(&mut self, _now: Now, aor: &Aor) {
+        if let Some(id) = self.presence.local.get(aor).copied() {
+            self.recompose(id);
+        }
+    }
+
+    /// Publications may have expired.
+    pub(super) fn on_publication_timer(&mut self, now: Now, id: SlotId) {
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        let aor = resource.aor.clone();
+        let gone = resource.publications.expire(now);
+        if gone.is_empty() {
+            return;
+        }
+        for etag in gone {
+            self.persist(record::publication_key(&aor, &etag), None);
+        }
+        self.recompose(id);
+        self.forget_if_idle(id);
+    }
+
+    /// A resource that nobody watches and nobody publishes costs nothing.
+    pub(super) fn forget_if_idle(&mut self, id: SlotId) {
+        let idle = self
+            .presence
+            .resources
+            .get(id)
+            .is_some_and(|r| r.watchers.is_empty() && r.publications.is_empty() && r.upstream.is_none());
+        if idle && let Some(resource) = self.presence.resources.remove(id) {
+            self.presence.local.remove(&resource.aor);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Requests a second of each source and peer, and log lines that a flood must not multiply.
+
+use core::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use super::Engine;
+use crate::policy::Over;
+use crate::sip::net::{PeerId, Source};
+use crate::sip::time::Now;
+
+/// So many sources are remembered; past it the table starts again, which forgives at most one second of a flood.
+const MAX_SOURCES: usize = 100_000;
+/// A refusal of one source by one rule is logged once in this time.
+const LOG_AGAIN_MS: u64 = 60_000;
+
+/// Requests in the second that began at `since_ms`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    since_ms: u64,
+    count: u32,
+}
+
+impl Window {
+    /// Counts one; true when the limit is passed.
+    fn over(&mut self, now_ms: u64, limit: u32) -> bool {
+        if now_ms.saturating_sub(self.since_ms) >= 1000 {
+            *self = Self {
+                since_ms: now_ms,
+                count: 0,
+            };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > limit
+    }
+}
+
+/// Counters of this shard.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    sources: HashMap<IpAddr, Window>,
+    peers: HashMap<PeerId, Window>,
+    logged: HashMap<(IpAddr, u64), u64>,
+}
+
+impl Rates {
+    /// Whether a refusal is worth a line.
+    pub(super) fn worth_logging(&mut self, now_ms: u64, source: IpAddr, rule: &str) -> bool {
+        if self.logged.len() > MAX_SOURCES / 10 {
+            self.logged.clear();
+        }
+        let hash = rule.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        let last = self.logged.insert((source, hash), now_ms);
+        match last {
+            Some(at) if now_ms < at + LOG_AGAIN_MS => {
+                self.logged.insert((source, hash), at);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Engine {
+    /// What is too much right now for a request from `source`.
+    pub(super) fn over(&mut self, now: Now, source: &Source) -> Over {
+        let overloaded = self.layer.len() >= self.snapshot.limits.max_transactions as usize;
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let mut over = Over {
+            overloaded,
+            ..Over::default()
+        };
+        let limited = |id| snapshot.peer(id).is_some_and(|p| p.limits.requests.is_some());
+        for (id, peer) in snapshot.peers().filter(|(id, _)| limited(*id)) {
+            if self.is_from_peer(source, id) {
+                let window = self.rates.peers.entry(id).or_default();
+                over.peer_requests = window.over(now.mono_ms, peer.limits.requests.unwrap_or(u32::MAX));
+            }
+        }
+        if self.rates.sources.len() > MAX_SOURCES {
+            self.rates.sources.clear();
+        }
+        let window = self.rates.sources.entry(source.remote.ip().to_canonical()).or_default();
+        over.source_requests = window.over(now.mono_ms, snapshot.limits.per_source.requests);
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holds_so_many_and_the_next_starts_anew() {
+        let mut window = Window::default();
+        assert!((0..5).all(|_| !window.over(10_000, 5)));
+        assert!(window.over(10_999, 5));
+        assert!(!window.over(11_000, 5));
+    }
+
+    #[test]
+    fn a_flood_is_one_line() {
+        let mut rates = Rates::default();
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        assert!(rates.worth_logging(1, ip, "a"));
+        assert!((2..59_000).all(|now| !rates.worth_logging(now, ip, "a")));
+        assert!(rates.worth_logging(5, ip, "b") && rates.worth_logging(60_001, ip, "a"));
+    }
+}

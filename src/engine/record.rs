@@ -1,0 +1,428 @@
+//! What the store keeps: one record per binding, publication, subscription, upstream subscription and kept message.
+//!
+//! A key is a kind, the owner and the part's own name. A value is a version byte and length-prefixed fields; expiries
+//! are wall time. A record of a newer version than this program knows is an error, not a guess.
+
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::messages::Stored;
+use super::notifier::Subscription;
+use super::reach::Reach;
+use super::registrar::Binding;
+use super::slots::SlotId;
+use super::timers::Kind;
+use super::upstream::{Key, Upstream};
+use crate::event::publication::Entry;
+use crate::policy::{Party, Snapshot};
+use crate::sip::dialog::Dialog;
+use crate::sip::net::{ListenerId, PeerId, Source, Transport};
+use crate::sip::time::Now;
+use crate::sip::uri::Aor;
+
+const VERSION: u8 = 1;
+/// Separates the parts of a key; no address holds it.
+const SEPARATOR: u8 = 0;
+
+/// A record that cannot be put back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by a newer program.
+    #[error("a {kind} record has version {version}; this program knows versions up to {VERSION}")]
+    Version {
+        /// What the record is about.
+        kind: char,
+        /// Its version.
+        version: u8,
+    },
+    /// Its fields do not add up.
+    #[error("a {kind} record is damaged")]
+    Damaged {
+        /// What the record is about.
+        kind: char,
+    },
+}
+
+fn key(kind: u8, owner: &str, part: &[u8]) -> Box<[u8]> {
+    [&[kind], owner.as_bytes(), &[SEPARATOR], part].concat().into()
+}
+
+pub(super) fn binding_key(aor: &Aor, uri: &[u8]) -> Box<[u8]> {
+    key(b'r', &aor.to_string(), uri)
+}
+
+pub(super) fn publication_key(aor: &Aor, etag: &str) -> Box<[u8]> {
+    key(b'p', &aor.to_string(), etag.as_bytes())
+}
+
+pub(super) fn subscription_key(tag: &[u8]) -> Box<[u8]> {
+    key(b's', "", tag)
+}
+
+pub(super) fn upstream_key(upstream: &Key) -> Box<[u8]> {
+    let watcher = upstream.watcher.as_ref().map(Aor::to_string).unwrap_or_default();
+    key(b'u', &upstream.presentity.to_string(), watcher.as_bytes())
+}
+
+pub(super) fn message_key(aor: &Aor, id: &[u8]) -> Box<[u8]> {
+    key(b'm', &aor.to_string(), id)
+}
+
+/// Builds a value field by field.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new() -> Self {
+        Self(vec![VERSION])
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn number(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    fn source(self, source: &Source) -> Self {
+        self.bytes(source.remote.to_string().as_bytes())
+            .bytes(source.local.to_string().as_bytes())
+            .bytes(source.transport.param().as_bytes())
+            .number(source.listener.map_or(u64::MAX, |l| u64::from(l.0)))
+    }
+
+    fn done(self) -> Box<[u8]> {
+        self.0.into()
+    }
+}
+
+/// Reads a value field by field; `None` from any of them means damage.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
+        self.take(length as usize)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        core::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn small(&mut self) -> Option<u32> {
+        self.number().and_then(|n| u32::try_from(n).ok())
+    }
+
+    fn address(&mut self) -> Option<SocketAddr> {
+        self.text()?.parse().ok()
+    }
+
+    /// Connections do not survive a restart; the address they came from does.
+    fn source(&mut self) -> Option<Source> {
+        let (remote, local) = (self.address()?, self.address()?);
+        let transport = Transport::from_name(self.bytes()?)?;
+        let listener = u16::try_from(self.number()?).ok().map(ListenerId);
+        Some(Source {
+            transport,
+            remote,
+            local,
+            listener,
+            flow: None,
+        })
+    }
+}
+
+/// Names a party so that the name survives a reordered configuration.
+fn party_name(snapshot: &Snapshot, party: Party) -> String {
+    match party {
+        Party::Peer(id) => format!("p{}", snapshot.peer(id).map_or("", |p| &p.name)),
+        Party::User(id) => format!(
+            "u{}",
+            snapshot.user(id).map(crate::policy::User::address).unwrap_or_default()
+        ),
+    }
+}
+
+fn party(snapshot: &Snapshot, name: &str) -> Option<Party> {
+    let (kind, name) = name.split_at_checked(1)?;
+    match kind {
+        "p" => snapshot.peer_named(name).map(Party::Peer),
+        "u" => {
+            let aor = Aor::parse(name)?;
+            snapshot.users.find_plain(aor.user(), aor.domain()).map(Party::User)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn binding(binding: &Binding) -> Box<[u8]> {
+    Writer::new()
+        .bytes(&binding.uri)
+        .number(u64::from(binding.q))
+        .bytes(&binding.call_id)
+        .number(u64::from(binding.cseq))
+        .number(binding.expires_wall_ms)
+        .source(&binding.source)
+        .bytes(binding.path.as_deref().unwrap_or_default())
+        .done()
+}
+
+fn read_binding(r: &mut Reader<'_>) -> Option<Binding> {
+    Some(Binding {
+        uri: Bytes::copy_from_slice(r.bytes()?),
+        q: u16::try_from(r.number()?).ok()?,
+        call_id: Bytes::copy_from_slice(r.bytes()?),
+        cseq: r.small()?,
+        expires_wall_ms: r.number()?,
+        source: r.source()?,
+        path: Some(Bytes::copy_from_slice(r.bytes()?)).filter(|p| !p.is_empty()),
+    })
+}
+
+pub(super) fn publication(entry: &Entry) -> Box<[u8]> {
+    Writer::new()
+        .number(entry.expires_wall_ms)
+        .number(entry.age)
+        .bytes(&entry.body)
+        .done()
+}
+
+fn dialog_fields(writer: Writer, dialog: Option<&Dialog>) -> Writer {
+    let Some(dialog) = dialog else { return writer.number(0) };
+    let (text, marks) = dialog.to_raw();
+    let remote = dialog.remote_cseq.map_or(u64::MAX, u64::from);
+    marks
+        .iter()
+        .fold(writer.number(1).bytes(text), |w, mark| w.number(u64::from(*mark)))
+        .number(remote)
+}
+
+fn read_dialog(r: &mut Reader<'_>, local_cseq: u32) -> Option<Option<Dialog>> {
+    if r.number()? == 0 {
+        return Some(None);
+    }
+    let text = r.bytes()?.into();
+    let marks = [r.small()?, r.small()?, r.small()?, r.small()?];
+    let remote = u32::try_from(r.number()?).ok();
+    Dialog::from_raw(text, marks, local_cseq, remote).map(Some)
+}
+
+pub(super) fn subscription(s: &Subscription, resource: &Aor, upstream: Option<&Key>, party: &str) -> Box<[u8]> {
+    let peer_view = upstream.map(upstream_key).unwrap_or_default();
+    let writer = Writer::new()
+        .bytes(resource.to_string().as_bytes())
+        .bytes(&peer_view)
+        .bytes(s.watcher.as_bytes())
+        .bytes(&s.call_id)
+        .bytes(s.event_id.as_deref().unwrap_or_default())
+        .bytes(party.as_bytes())
+        .source(&s.reach.source)
+        .number(s.expires_wall_ms)
+        .number(u64::from(s.cseq_ceiling));
+    dialog_fields(writer, Some(&s.dialog)).done()
+}
+
+pub(super) fn upstream(u: &Upstream, peer: &str) -> Box<[u8]> {
+    let writer = Writer::new()
+        .bytes(peer.as_bytes())
+        .bytes(u.key.presentity.to_string().as_bytes())
+        .bytes(
+            u.key
+                .watcher
+                .as_ref()
+                .map(Aor::to_string)
+                .unwrap_or_default()
+                .as_bytes(),
+        )
+        .bytes(&u.tag)
+        .bytes(u.call_id.as_bytes())
+        .number(u64::from(u.cseq));
+    dialog_fields(writer, u.dialog.as_ref()).done()
+}
+
+impl Engine {
+    /// The name under which a party's records are kept.
+    pub(super) fn party_name(&self, party: Party) -> String {
+        party_name(&self.snapshot, party)
+    }
+
+    /// Puts back what the store held; call once, before the first input. Records of users and peers that are no longer
+    /// configured are dropped, and deleted from the store.
+    ///
+    /// # Errors
+    /// When a record is damaged or of a newer version; nothing may be answered then.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        records: impl IntoIterator<Item = (Box<[u8]>, Box<[u8]>)>,
+    ) -> Result<usize, RestoreError> {
+        let mut records: Vec<_> = records.into_iter().collect();
+        // Presentities before those who watch them: p, r and u come before s.
+        records.sort_by_key(|(key, _)| (key.first() == Some(&b's'), key.clone()));
+        let count = records.len();
+        for (key, value) in records {
+            let kind = char::from(key.first().copied().unwrap_or(b'?'));
+            let damaged = RestoreError::Damaged { kind };
+            let (version, fields) = value.split_first().ok_or(damaged.clone())?;
+            // A kept message is the message itself.
+            if kind != 'm' && *version != VERSION {
+                return Err(RestoreError::Version {
+                    kind,
+                    version: *version,
+                });
+            }
+            let fields = if kind == 'm' { &value[..] } else { fields };
+            match self.restore_one(now, &key, fields) {
+                Some(true) => {}
+                Some(false) => self.persist(key, None),
+                None => return Err(damaged),
+            }
+        }
+        Ok(count)
+    }
+
+    /// `None` is damage, `Some(false)` a record that nobody wants any more.
+    fn restore_one(&mut self, now: Now, key: &[u8], fields: &[u8]) -> Option<bool> {
+        let (kind, rest) = key.split_first()?;
+        let at = memchr::memchr(SEPARATOR, rest)?;
+        let (owner, part) = (core::str::from_utf8(&rest[..at]).ok()?, &rest[at + 1..]);
+        let mut r = Reader(fields);
+        match kind {
+            b'r' => {
+                let binding = read_binding(&mut r)?;
+                let Some(aor) = self.local_user(owner) else {
+                    return Some(false);
+                };
+                if binding.expires_wall_ms <= now.wall_ms {
+                    return Some(false);
+                }
+                self.restore_binding(now, aor, binding);
+                Some(true)
+            }
+            b'p' => self.restore_publication(now, owner, core::str::from_utf8(part).ok()?, &mut r),
+            b'm' => {
+                let Some(aor) = self.local_user(owner) else {
+                    return Some(false);
+                };
+                let stored = Stored {
+                    id: part.try_into().ok()?,
+                    request: Bytes::copy_from_slice(fields),
+                };
+                self.messages.push(&aor, stored);
+                Some(true)
+            }
+            b'u' => self.restore_upstream(now, &mut r),
+            b's' => self.restore_subscription(now, part, &mut r),
+            _ => None,
+        }
+    }
+
+    fn local_user(&self, owner: &str) -> Option<Aor> {
+        let aor = Aor::parse(owner)?;
+        self.snapshot.local_domain(aor.domain().as_bytes()).map(|_| aor)
+    }
+
+    fn restore_publication(&mut self, now: Now, owner: &str, etag: &str, r: &mut Reader<'_>) -> Option<bool> {
+        let (expires_wall_ms, age, body) = (r.number()?, r.number()?, r.bytes()?);
+        let Some(aor) = self.local_user(owner).filter(|_| expires_wall_ms > now.wall_ms) else {
+            return Some(false);
+        };
+        let id = self.local_resource(&aor);
+        let resource = self.presence.resources.get_mut(id)?;
+        resource
+            .publications
+            .restore(etag.to_string(), expires_wall_ms, age, body.into())
+            .ok()?;
+        self.wheel
+            .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Publication, id);
+        self.recompose(id);
+        Some(true)
+    }
+
+    fn restore_upstream(&mut self, now: Now, r: &mut Reader<'_>) -> Option<bool> {
+        let (peer, presentity, watcher) = (r.text()?, Aor::parse(r.text()?)?, r.text()?);
+        let watcher = if watcher.is_empty() {
+            None
+        } else {
+            Some(Aor::parse(watcher)?)
+        };
+        let (tag, call_id, cseq): ([u8; 16], _, _) = (r.bytes()?.try_into().ok()?, r.text()?, r.small()?);
+        let dialog = read_dialog(r, cseq)?;
+        let Some(peer) = self.snapshot.peer_named(peer) else {
+            return Some(false);
+        };
+        let Some(route) = self.snapshot.routes.domain(presentity.domain().as_bytes()) else {
+            return Some(false);
+        };
+        let key = Key {
+            peer,
+            watcher,
+            presentity,
+        };
+        self.restored_upstream(now, key, route, tag, call_id, cseq, dialog);
+        Some(true)
+    }
+
+    fn restore_subscription(&mut self, now: Now, tag: &[u8], r: &mut Reader<'_>) -> Option<bool> {
+        let (aor, view, watcher) = (Aor::parse(r.text()?)?, r.bytes()?, r.text()?);
+        let (call_id, event_id, name) = (r.bytes()?, r.bytes()?, r.text()?);
+        let (source, expires_wall_ms, ceiling) = (r.source()?, r.number()?, r.small()?);
+        let dialog = read_dialog(r, ceiling)??;
+        let Some(party) = party(&self.snapshot, name).filter(|_| expires_wall_ms > now.wall_ms) else {
+            return Some(false);
+        };
+        let resource = if view.is_empty() {
+            Some(self.local_resource(&aor))
+        } else {
+            self.upstream_resource(view)
+        };
+        let Some(resource) = resource else { return Some(false) };
+        let reach = Reach { party, source };
+        let restored = super::notifier::Restored {
+            resource,
+            tag: tag.try_into().ok()?,
+            watcher,
+            dialog,
+            call_id,
+            event_id: (!event_id.is_empty()).then(|| event_id.into()),
+            reach,
+            expires_wall_ms,
+            cseq_ceiling: ceiling,
+        };
+        let id: SlotId = self.restored_subscription(restored);
+        self.wheel
+            .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Subscription, id);
+        Some(true)
+    }
+
+    /// The resource that an upstream record feeds.
+    fn upstream_resource(&self, key: &[u8]) -> Option<SlotId> {
+        self.upstreams
+            .slots
+            .iter()
+            .find(|(_, u)| *upstream_key(&u.key) == *key)
+            .map(|(_, u)| u.resource)
+    }
+
+    /// The peer's name, for records.
+    pub(super) fn peer_name(&self, peer: PeerId) -> String {
+        self.snapshot
+            .peer(peer)
+            .map_or_else(String::new, |p| p.name.to_string())
+    }
+}

@@ -1,0 +1,163 @@
+//! What the engine tells of itself: for `trestle ctl`, metrics and readiness.
+
+use serde::Serialize;
+
+use super::Engine;
+use crate::sip::time::Now;
+
+/// The shard at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Transactions alive.
+    pub transactions: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Subscriptions served.
+    pub subscriptions: usize,
+    /// Subscriptions held at peers.
+    pub upstream_subscriptions: usize,
+    /// Presentities known.
+    pub presentities: usize,
+    /// Contacts registered.
+    pub bindings: usize,
+    /// Messages kept for absent users.
+    pub stored_messages: usize,
+    /// Requests that reached the decision.
+    pub requests: u64,
+    /// Requests refused by it.
+    pub refused: u64,
+    /// Requests forwarded.
+    pub forwarded: u64,
+    /// NOTIFYs sent.
+    pub notifies: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Responses that matched nothing.
+    pub stray_responses: u64,
+}
+
+/// One peer.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Domains it speaks for.
+    pub domains: Vec<String>,
+    /// `up`, `down` or `unknown`.
+    pub state: &'static str,
+    /// What was seen last.
+    pub why: String,
+    /// Seconds since the last change; `None` before the first.
+    pub since_s: Option<u64>,
+    /// Addresses of its next hops.
+    pub targets: Vec<String>,
+    /// Connections that are its own.
+    pub connections: usize,
+}
+
+/// One subscription served.
+#[derive(Debug, Clone, Serialize)]
+pub struct SubscriptionStatus {
+    /// Who watches.
+    pub watcher: String,
+    /// Who is watched.
+    pub presentity: String,
+    /// Where NOTIFYs go.
+    pub from: String,
+    /// Seconds left.
+    pub expires_s: u64,
+}
+
+/// One contact.
+#[derive(Debug, Clone, Serialize)]
+pub struct RegistrationStatus {
+    /// The address.
+    pub aor: String,
+    /// The contact.
+    pub contact: String,
+    /// Where it registered from.
+    pub from: String,
+    /// Seconds left.
+    pub expires_s: u64,
+}
+
+impl Engine {
+    /// The shard at a glance.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            transactions: self.layer.len(),
+            connections: self.flows.len(),
+            subscriptions: self.presence.subscriptions.len(),
+            upstream_subscriptions: self.upstreams.slots.len(),
+            presentities: self.presence.resources.len(),
+            bindings: self.registrar.iter().map(|e| e.bindings.len()).sum(),
+            stored_messages: self.messages.len(),
+            requests: self.counters.requests,
+            refused: self.counters.refused,
+            forwarded: self.counters.forwarded,
+            notifies: self.counters.notifies,
+            malformed: self.counters.malformed,
+            stray_responses: self.counters.stray_responses,
+        }
+    }
+
+    /// All peers.
+    #[must_use]
+    pub fn peer_status(&self, now: Now) -> Vec<PeerStatus> {
+        let one = |(id, peer): (crate::sip::net::PeerId, &crate::policy::Peer)| {
+            let health = self.peers.health(id);
+            let since = health.map_or(0, |h| h.since_wall_ms);
+            PeerStatus {
+                name: peer.name.to_string(),
+                domains: peer.domains.iter().map(|(name, _)| name.to_string()).collect(),
+                state: match health {
+                    Some(h) if h.down => "down",
+                    Some(h) if h.since_wall_ms > 0 => "up",
+                    _ => "unknown",
+                },
+                why: health.map(|h| h.why.clone()).unwrap_or_default(),
+                since_s: (since > 0).then(|| now.wall_ms.saturating_sub(since) / 1000),
+                targets: self
+                    .peers
+                    .targets_of(id)
+                    .map(|(t, to)| format!("{to} {}", t.param()))
+                    .collect(),
+                connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
+            }
+        };
+        self.snapshot.peers().map(one).collect()
+    }
+
+    /// All subscriptions served.
+    #[must_use]
+    pub fn subscription_status(&self, now: Now) -> Vec<SubscriptionStatus> {
+        let one = |(_, s): (super::slots::SlotId, &super::notifier::Subscription)| SubscriptionStatus {
+            watcher: s.watcher.to_string(),
+            presentity: self
+                .presence
+                .resources
+                .get(s.resource)
+                .map(|r| r.aor.to_string())
+                .unwrap_or_default(),
+            from: format!("{} {}", s.reach.source.remote, s.reach.source.transport.param()),
+            expires_s: s.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
+        };
+        self.presence.subscriptions.iter().map(one).collect()
+    }
+
+    /// All contacts.
+    #[must_use]
+    pub fn registration_status(&self, now: Now) -> Vec<RegistrationStatus> {
+        let entries = self.registrar.iter();
+        entries
+            .flat_map(|e| e.bindings.iter().map(move |b| (e, b)))
+            .map(|(e, b)| RegistrationStatus {
+                aor: e.aor.to_string(),
+                contact: String::from_utf8_lossy(&b.uri).into_owned(),
+                from: format!("{} {}", b.source.remote, b.source.transport.param()),
+                expires_s: b.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,531 @@
+//! Subscriptions we hold at peers, one per watcher and presentity: the remote server authorises by who watches.
+//!
+//! Only a peer with `view_sharing` gets one per presentity, under the bridge's own address, for all local watchers. Its
+//! expiry is its own; its loss shows as unknown, never as a stale state.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::forward::{Owner, is_reliable};
+use super::peers::text;
+use super::reply::{Answer, Request, phrase};
+use super::slots::{SlotId, Slots};
+use super::timers::Kind;
+use super::{Engine, record};
+use crate::event::subscriber::Action;
+use crate::event::{Subscriber, SubscriptionState};
+use crate::policy::RouteSetId;
+use crate::presence::{Document, PIDF, pidf};
+use crate::sip::dialog::{Dialog, Parts};
+use crate::sip::field::{MediaType, NameAddr, parse_expires};
+use crate::sip::header::Name;
+use crate::sip::message::{Malformed, View};
+use crate::sip::net::{Destination, PeerId};
+use crate::sip::time::Now;
+use crate::sip::uri::Aor;
+use crate::sip::write;
+
+/// Refreshes after a peer's return go out with this much time between them.
+const PACE_MS: u64 = 5;
+
+/// Whom an upstream subscription is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) peer: PeerId,
+    /// The watcher, or `None` when the view is shared.
+    pub(super) watcher: Option<Aor>,
+    pub(super) presentity: Aor,
+}
+
+/// One subscription at a peer.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) key: Key,
+    route: RouteSetId,
+    pub(super) machine: Subscriber,
+    pub(super) tag: [u8; 16],
+    pub(super) call_id: Box<str>,
+    pub(super) dialog: Option<Dialog>,
+    pub(super) cseq: u32,
+    to: Option<Destination>,
+    pub(super) resource: SlotId,
+    /// A refresh that waits for its turn after the peer's return.
+    paced: bool,
+    /// Put back by the store and not asked yet.
+    restored: bool,
+    ending: bool,
+}
+
+/// All subscriptions at peers.
+#[derive(Debug, Default)]
+pub(super) struct Upstreams {
+    pub(super) slots: Slots<Upstream>,
+    by_key: HashMap<Key, SlotId>,
+    by_tag: HashMap<[u8; 16], SlotId>,
+}
+
+impl Engine {
+    /// The resource that shows `presentity` to `watcher`; subscribes at the peer if nothing does yet.
+    pub(super) fn remote_resource(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        route: RouteSetId,
+        watcher: &Aor,
+        presentity: &Aor,
+    ) -> SlotId {
+        let shared = self.snapshot.peer(peer).is_some_and(|p| p.view_sharing);
+        let key = Key {
+            peer,
+            watcher: (!shared).then(|| watcher.clone()),
+            presentity: presentity.clone(),
+        };
+        if let Some(id) = self.upstreams.by_key.get(&key)
+            && let Some(upstream) = self.upstreams.slots.get(*id)
+        {
+            return upstream.resource;
+        }
+        let id = self.add_upstream(now, key, route);
+        // The watcher's 2xx rests on it, so it must be durable first.
+        self.persist_upstream(id);
+        self.send_subscribe(now, id);
+        self.upstreams.slots.get(id).map(|u| u.resource).unwrap_or_default()
+    }
+
+    pub(super) fn add_upstream(&mut self, now: Now, key: Key, route: RouteSetId) -> SlotId {
+        let body = Bytes::from(pidf::unknown(&key.presentity.to_uri()));
+        let resource = self.new_resource(key.presentity.clone(), None, body);
+        let expires_s = super::registrar::seconds(self.snapshot.presence.default_expires);
+        let tag = self.random.token::<16>();
+        let call_id = format!("{}@{}", text(&self.random.token::<20>()), self.host());
+        let id = self.upstreams.slots.insert(Upstream {
+            machine: Subscriber::new(now.mono_ms, expires_s),
+            key: key.clone(),
+            route,
+            tag,
+            call_id: call_id.into(),
+            dialog: None,
+            cseq: 0,
+            to: None,
+            resource,
+            paced: false,
+            restored: false,
+            ending: false,
+        });
+        if let Some(resource) = self.presence.resources.get_mut(resource) {
+            resource.upstream = Some(id);
+        }
+        self.upstreams.by_key.insert(key, id);
+        self.upstreams.by_tag.insert(tag, id);
+        id
+    }
+
+    /// The upstream subscription of our tag, if Call-ID fits, and the peer it is at.
+    pub(super) fn upstream_by_tag(&self, tag: &[u8], call_id: &[u8]) -> Option<(SlotId, PeerId)> {
+        let tag: [u8; 16] = tag.try_into().ok()?;
+        let id = *self.upstreams.by_tag.get(&tag)?;
+        let upstream = self.upstreams.slots.get(id)?;
+        (upstream.call_id.as_bytes() == call_id).then_some((id, upstream.key.peer))
+    }
+
+    /// Sends SUBSCRIBE, in the dialog if there is one.
+    fn send_subscribe(&mut self, now: Now, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.get(id) else {
+            return;
+        };
+        let (peer, route) = (upstream.key.peer, upstream.route);
+        let next = upstream.dialog.as_ref().map(|d| d.next_uri().to_vec());
+        let to = match next {
+            Some(uri) => self.peer_in_dialog(peer, &uri),
+            None => self
+                .route_destinations(route, &upstream.key.presentity.clone())
+                .first()
+                .map(|(_, to)| *to),
+        };
+        let Some(to) = to else {
+            let action = match self.upstreams.slots.get_mut(id) {
+                Some(upstream) => upstream.machine.failed(now.mono_ms, &mut self.random),
+                None => return,
+            };
+            return self.act(now, id, action);
+        };
+        let (client, branch) = self.layer.reserve(false, id.pack(Owner::Upstream as u8));
+        match self.write_subscribe(id, to, branch.as_bytes()) {
+            Some(wire) => self.layer.send(now, client, to, wire, is_reliable(to)),
+            None => self.layer.abandon(client),
+        }
+        self.arm_upstream(id);
+    }
+
+    fn write_subscribe(&mut self, id: SlotId, to: Destination, branch: &[u8]) -> Option<Bytes> {
+        let mut buffer = self.take_buffer();
+        let via = self.via_value(to, branch);
+        let contact = self.own_uri(to, b"", false);
+        let own = format!("sip:{}", self.host());
+        let upstream = self.upstreams.slots.get_mut(id)?;
+        upstream.cseq += 1;
+        upstream.to = Some(to);
+        let expires = if upstream.ending {
+            0
+        } else {
+            upstream.machine.expires_s()
+        };
+        let request = match &mut upstream.dialog {
+            Some(dialog) => {
+                upstream.cseq = dialog.next_cseq();
+                write::Request::start(&mut buffer, b"SUBSCRIBE", dialog.request_uri())
+                    .header(b"Via", &via)
+                    .lines(dialog.lines())
+            }
+            None => {
+                let target = upstream.key.presentity.to_uri();
+                let from = upstream.key.watcher.as_ref().map_or(own, Aor::to_uri);
+                write::Request::start(&mut buffer, b"SUBSCRIBE", target.as_bytes())
+                    .header(b"Via", &via)
+                    .parts(b"From", &[b"<", from.as_bytes(), b">;tag=", &upstream.tag])
+                    .parts(b"To", &[b"<", target.as_bytes(), b">"])
+                    .header(b"Call-ID", upstream.call_id.as_bytes())
+            }
+        };
+        request
+            .number(b"CSeq", u64::from(upstream.cseq), b" SUBSCRIBE")
+            .header(b"Max-Forwards", b"70")
+            .header(b"Contact", &contact)
+            .header(b"Event", b"presence")
+            .header(b"Accept", PIDF.as_bytes())
+            .number(b"Expires", u64::from(expires), b"")
+            .body(None);
+        Some(self.finish(buffer))
+    }
+
+    /// A response to our SUBSCRIBE.
+    pub(super) fn on_subscribe_response(&mut self, now: Now, id: SlotId, view: &View<'_>, status: u16) {
+        if status < 200 {
+            return;
+        }
+        let seconds = |name| view.header(name).and_then(|v| parse_expires(v).ok());
+        let (expires, min, retry) = (
+            seconds(Name::Expires),
+            seconds(Name::MinExpires),
+            seconds(Name::RetryAfter),
+        );
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        if upstream.ending {
+            return self.drop_upstream(id);
+        }
+        if status < 300 && upstream.dialog.is_none() {
+            let routes: Vec<&[u8]> = view.items(Name::RecordRoute).collect();
+            let reversed = routes.into_iter().rev().collect();
+            if let Ok(dialog) = upstream_dialog(upstream, view, Name::To, reversed, None) {
+                upstream.dialog = Some(dialog);
+            }
+        }
+        let action = upstream
+            .machine
+            .response(now.mono_ms, status, expires, min, retry, &mut self.random);
+        self.persist_upstream(id);
+        self.act(now, id, action);
+    }
+
+    /// No answer, or the connection failed.
+    pub(super) fn on_subscribe_failure(&mut self, now: Now, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        if upstream.ending {
+            return self.drop_upstream(id);
+        }
+        let action = upstream.machine.failed(now.mono_ms, &mut self.random);
+        self.act(now, id, action);
+    }
+
+    /// A NOTIFY from the peer, which the decision has found to come from it.
+    pub(super) fn on_notify(&mut self, now: Now, request: &Request<'_>, id: SlotId) {
+        let (view, e) = (request.view, request.essentials);
+        let state = view
+            .header(Name::SubscriptionState)
+            .ok_or(Malformed::header(Name::SubscriptionState, "it is missing"));
+        let state = match state.and_then(SubscriptionState::parse) {
+            Ok(state) => state,
+            Err(problem) => return self.answer_problem(now, request, &problem),
+        };
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        let fits = match &mut upstream.dialog {
+            Some(dialog) => dialog.take_remote_cseq(e.cseq.number),
+            // It overtook its 2xx: the NOTIFY itself makes the dialog (RFC 6665 section 4.4.1).
+            None => {
+                let routes = view.items(Name::RecordRoute).collect();
+                upstream.dialog = upstream_dialog(upstream, view, Name::From, routes, Some(e.cseq.number)).ok();
+                upstream.dialog.is_some()
+            }
+        };
+        if !fits {
+            return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
+        }
+        let presentity = upstream.key.presentity.clone();
+        match self.notify_body(view, &presentity) {
+            Ok(body) => {
+                self.answer(now, request, Answer::new(200, "OK"));
+                self.take_notify(now, id, state, body);
+            }
+            Err(refusal) => {
+                let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
+                let used = usize::from(refusal == 415);
+                self.answer(
+                    now,
+                    request,
+                    Answer::new(refusal, phrase(refusal)).with(&headers[..used]),
+                );
+            }
+        }
+    }
+
+    /// The document a NOTIFY carries, `None` if it carries none; the status to refuse it with otherwise.
+    fn notify_body(&self, view: &View<'_>, presentity: &Aor) -> Result<Option<Bytes>, u16> {
+        if view.body().is_empty() {
+            return Ok(None);
+        }
+        if !view
+            .header(Name::ContentType)
+            .is_some_and(|t| MediaType::parse(t).is(PIDF))
+        {
+            return Err(415);
+        }
+        let document = Document::parse(view.body()).map_err(|e| e.status)?;
+        if !document.is_about(presentity) {
+            return Err(400);
+        }
+        Ok(Some(Bytes::copy_from_slice(view.body())))
+    }
+
+    fn take_notify(&mut self, now: Now, id: SlotId, state: SubscriptionState, body: Option<Bytes>) {
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        if upstream.ending {
+            if state.again().is_some() {
+                self.drop_upstream(id);
+            }
+            return;
+        }
+        let resource = upstream.resource;
+        let action = upstream.machine.notify(now.mono_ms, state, &mut self.random);
+        if let Some(body) = body.filter(|_| state.again().is_none()) {
+            self.set_body(resource, body);
+        }
+        self.persist_upstream(id);
+        self.act(now, id, action);
+    }
+
+    pub(super) fn on_upstream_timer(&mut self, now: Now, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        if std::mem::take(&mut upstream.restored) {
+            return self.send_subscribe(now, id);
+        }
+        let action = if std::mem::take(&mut upstream.paced) {
+            upstream.machine.peer_up(now.mono_ms)
+        } else {
+            upstream.machine.timer(now.mono_ms, &mut self.random)
+        };
+        self.act(now, id, action);
+    }
+
+    fn act(&mut self, now: Now, id: SlotId, action: Action) {
+        match action {
+            Action::None => self.arm_upstream(id),
+            Action::Refresh => self.send_subscribe(now, id),
+            Action::Start => {
+                self.new_dialog(id);
+                self.send_subscribe(now, id);
+            }
+            Action::Lost => {
+                self.show_unknown(id);
+                self.new_dialog(id);
+                self.arm_upstream(id);
+            }
+        }
+    }
+
+    /// A new subscription has new identifiers, so that a late NOTIFY of the old one finds nothing.
+    fn new_dialog(&mut self, id: SlotId) {
+        let (tag, call_id) = (self.random.token::<16>(), self.random.token::<20>());
+        let call_id = format!("{}@{}", text(&call_id), self.host());
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        self.upstreams.by_tag.remove(&upstream.tag);
+        self.upstreams.by_tag.insert(tag, id);
+        upstream.tag = tag;
+        upstream.call_id = call_id.into();
+        upstream.dialog = None;
+        upstream.cseq = 0;
+    }
+
+    fn show_unknown(&mut self, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.get(id) else {
+            return;
+        };
+        let (resource, entity) = (upstream.resource, upstream.key.presentity.to_uri());
+        self.set_body(resource, Bytes::from(pidf::unknown(&entity)));
+    }
+
+    fn arm_upstream(&mut self, id: SlotId) {
+        if let Some(upstream) = self.upstreams.slots.get(id) {
+            self.wheel.arm(upstream.machine.due(), Kind::Upstream, id);
+        }
+    }
+
+    /// A peer went down: what it told us is not known any more.
+    pub(super) fn upstreams_lost(&mut self, _now: Now, peer: PeerId) {
+        for id in self.upstreams_of(peer) {
+            self.show_unknown(id);
+        }
+    }
+
+    /// A peer is back: each of its subscriptions is refreshed, one after the other.
+    pub(super) fn upstreams_return(&mut self, now: Now, peer: PeerId) {
+        for (n, id) in self.upstreams_of(peer).into_iter().enumerate() {
+            if let Some(upstream) = self.upstreams.slots.get_mut(id) {
+                upstream.paced = true;
+            }
+            self.wheel.arm(now.mono_ms + n as u64 * PACE_MS, Kind::Upstream, id);
+        }
+    }
+
+    fn upstreams_of(&self, peer: PeerId) -> Vec<SlotId> {
+        self.upstreams
+            .slots
+            .iter()
+            .filter(|(_, u)| u.key.peer == peer)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The last local watcher of a remote presentity has gone.
+    pub(super) fn upstream_unwatched(&mut self, resource: SlotId) {
+        let Some(entry) = self.presence.resources.get(resource) else {
+            return;
+        };
+        let (Some(id), true) = (entry.upstream, entry.watchers.is_empty()) else {
+            return;
+        };
+        self.leave_upstream(id);
+    }
+
+    fn leave_upstream(&mut self, id: SlotId) {
+        let now = self.clock;
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        upstream.ending = true;
+        let key = upstream.key.clone();
+        let in_dialog = upstream.dialog.is_some();
+        self.upstreams.by_key.remove(&key);
+        self.persist(record::upstream_key(&key), None);
+        if in_dialog {
+            self.send_subscribe(now, id);
+        } else {
+            self.drop_upstream(id);
+        }
+    }
+
+    fn drop_upstream(&mut self, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.remove(id) else {
+            return;
+        };
+        self.upstreams.by_tag.remove(&upstream.tag);
+        if self.upstreams.by_key.get(&upstream.key) == Some(&id) {
+            self.upstreams.by_key.remove(&upstream.key);
+        }
+        self.presence.resources.remove(upstream.resource);
+    }
+
+    /// Puts an upstream subscription back after a restart; its state is asked for at once.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one record")]
+    pub(super) fn restored_upstream(
+        &mut self,
+        now: Now,
+        key: Key,
+        route: RouteSetId,
+        tag: [u8; 16],
+        call_id: &str,
+        cseq: u32,
+        dialog: Option<Dialog>,
+    ) {
+        let id = self.add_upstream(now, key, route);
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
+        self.upstreams.by_tag.remove(&upstream.tag);
+        self.upstreams.by_tag.insert(tag, id);
+        (upstream.tag, upstream.call_id, upstream.cseq, upstream.dialog) = (tag, call_id.into(), cseq, dialog);
+        upstream.restored = true;
+        if upstream.dialog.is_none() {
+            // The far side may know the old identifiers, with a sequence number that nobody remembers.
+            self.new_dialog(id);
+        }
+        self.wheel.arm(now.mono_ms + 1, Kind::Upstream, id);
+    }
+
+    /// Follows a new configuration: peers keep their subscriptions under new ids, those of peers that are gone end.
+    pub(super) fn remap_upstreams(&mut self, plan: &crate::config::plan::Plan) {
+        let ids: Vec<SlotId> = self.upstreams.slots.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+                continue;
+            };
+            let (key, peer) = (upstream.key.clone(), plan.peer(upstream.key.peer));
+            self.upstreams.by_key.remove(&key);
+            match peer {
+                Some(peer) => {
+                    upstream.key.peer = peer;
+                    let key = upstream.key.clone();
+                    self.upstreams.by_key.insert(key, id);
+                }
+                None => self.show_unknown(id),
+            }
+        }
+    }
+
+    fn persist_upstream(&mut self, id: SlotId) {
+        let Some(upstream) = self.upstreams.slots.get(id) else {
+            return;
+        };
+        let peer = self.peer_name(upstream.key.peer);
+        let (key, value) = (record::upstream_key(&upstream.key), record::upstream(upstream, &peer));
+        self.persist(key, Some(value));
+    }
+}
+
+/// The dialog of an upstream subscription, from a 2xx (their side is To) or from a NOTIFY (their side is From).
+fn upstream_dialog(
+    upstream: &Upstream,
+    view: &View<'_>,
+    theirs: Name,
+    routes: Vec<&[u8]>,
+    remote_cseq: Option<u32>,
+) -> Result<Dialog, Malformed> {
+    let ours = if theirs == Name::To { Name::From } else { Name::To };
+    let remote = view.header(theirs).unwrap_or_default();
+    let local = view.header(ours).unwrap_or_default();
+    let contact = view
+        .items(Name::Contact)
+        .next()
+        .ok_or(Malformed::header(Name::Contact, "it is missing"))?;
+    let parts = Parts {
+        call_id: upstream.call_id.as_bytes(),
+        local: super::notifier::without_tag(local),
+        local_tag: &upstream.tag,
+        remote: super::notifier::without_tag(remote),
+        remote_tag: NameAddr::parse(remote)?.tag().unwrap_or_default(),
+        target: NameAddr::parse(contact)?.uri,
+        routes,
+    };
+    Dialog::new(&parts, upstream.cseq, remote_cseq)
+}
