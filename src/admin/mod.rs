@@ -1,1 +1,52 @@
-//! The `admin` room.
+//! Floor 4: how administrators see and steer a running bridge: the control socket, metrics, health, logs, live traces.
+
+mod control;
+mod http;
+pub mod logging;
+pub mod trace;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::app::{Command, Shard};
+use crate::policy::Snapshot;
+
+/// Opens the control socket and the HTTP port.
+///
+/// # Errors
+/// The file or address that could not be opened, and why.
+pub fn serve(snapshot: &Snapshot, commands: &mpsc::UnboundedSender<Command>) -> Result<(), (PathBuf, std::io::Error)> {
+    control::serve(&snapshot.admin.socket, commands.clone()).map_err(|error| (snapshot.admin.socket.clone(), error))?;
+    if let Some(address) = snapshot.admin.http {
+        http::serve(address, commands.clone()).map_err(|error| (PathBuf::from(address.to_string()), error))?;
+    }
+    Ok(())
+}
+
+/// Answers a question of `trestle ctl` or of the HTTP port.
+#[must_use]
+pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
+    let encode = |value: Result<Value, serde_json::Error>| value.unwrap_or_else(|e| json!({ "error": e.to_string() }));
+    match question {
+        "status" => encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status()))),
+        "peers" => encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now)))),
+        "subscriptions" => {
+            encode(shard.with_engine(|engine, now| serde_json::to_value(engine.subscription_status(now))))
+        }
+        "registrations" => {
+            encode(shard.with_engine(|engine, now| serde_json::to_value(engine.registration_status(now))))
+        }
+        "reload" => match crate::app::reload(config, shard) {
+            Ok(plan) => json!({
+                "changes": plan.items.iter().map(|i| format!("{:?} {} {:?}", i.kind, i.name, i.change)).collect::<Vec<_>>(),
+                "withdrawn": plan.withdrawn.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>(),
+                "restart": plan.restart,
+            }),
+            Err(problem) => json!({ "error": problem.to_string() }),
+        },
+        other => json!({ "error": format!("unknown question {other}") }),
+    }
+}

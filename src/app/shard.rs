@@ -1,0 +1,413 @@
+//! One shard at work: the engine between its sockets, its store and its clock, on one runtime.
+
+use core::cell::{Cell, OnceCell, RefCell};
+use core::net::IpAddr;
+use core::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::sync::oneshot;
+
+use super::events;
+use crate::engine::{Engine, Input, Output};
+use crate::pki::{Settings, Usage, identify};
+use crate::policy::acl::{Admission, SourceLoad};
+use crate::policy::{Identity, Snapshot, admit};
+use crate::sip::message::{Framing, Malformed};
+use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
+use crate::sip::random::Random;
+use crate::sip::time::Now;
+use crate::store::{self, Store};
+use crate::transport::resolver::{self, Resolver};
+use crate::transport::{CloseReason, Handler, PeerSpec, SendError, Transports};
+
+/// What an administrator asks of a running shard.
+#[derive(Debug)]
+pub enum Command {
+    /// A question about its state; the answer is JSON.
+    Ask(String, oneshot::Sender<serde_json::Value>),
+    /// An event of the store.
+    Store(store::Event),
+    /// Show messages live.
+    Trace(crate::admin::trace::Tap),
+    /// Refuse new work, let the old end, then stop.
+    Drain,
+}
+
+/// Host names of the access list are looked up again after this; the resolver's cache keeps to the TTL.
+const ACL_AGAIN: Duration = Duration::from_secs(60);
+
+/// The shard.
+pub struct Shard {
+    engine: RefCell<Engine>,
+    transports: OnceCell<Transports>,
+    settings: RefCell<Arc<Settings>>,
+    store: RefCell<Option<Store>>,
+    resolver: Resolver,
+    started: Instant,
+    /// Monotonic milliseconds up to which the timer task sleeps.
+    sleeping_until: Cell<u64>,
+    wake: tokio::sync::Notify,
+    reloaded: tokio::sync::Notify,
+    trace: RefCell<Option<crate::admin::trace::Tap>>,
+}
+
+impl core::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Shard")
+    }
+}
+
+impl Shard {
+    /// A shard around an engine that has been restored already.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        settings: Arc<Settings>,
+        store: Option<Store>,
+        resolver: Resolver,
+        started: Instant,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            engine: RefCell::new(engine),
+            transports: OnceCell::new(),
+            settings: RefCell::new(settings),
+            store: RefCell::new(store),
+            resolver,
+            started,
+            sleeping_until: Cell::new(u64::MAX),
+            wake: tokio::sync::Notify::new(),
+            reloaded: tokio::sync::Notify::new(),
+            trace: RefCell::new(None),
+        })
+    }
+
+    /// Gives the shard its sockets; once.
+    pub fn attach(self: &Rc<Self>, transports: Transports) {
+        let _ = self.transports.set(transports);
+        self.set_peers();
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        clock(self.started)
+    }
+
+    /// The engine, for questions.
+    pub fn with_engine<R>(&self, ask: impl FnOnce(&Engine, Now) -> R) -> R {
+        ask(&self.engine.borrow(), self.now())
+    }
+
+    /// Where live traces go; `None` ends tracing.
+    pub fn set_trace(&self, tap: Option<crate::admin::trace::Tap>) {
+        *self.trace.borrow_mut() = tap;
+    }
+
+    /// Passes the peers' connection settings to the transports.
+    fn set_peers(&self) {
+        let Some(transports) = self.transports.get() else {
+            return;
+        };
+        let snapshot = Arc::clone(self.engine.borrow().snapshot());
+        let settings = self.settings.borrow();
+        transports.clear_peers();
+        for (id, peer) in snapshot.peers() {
+            let tls = match settings.client_config(id) {
+                Ok(tls) => tls,
+                Err(error) => {
+                    tracing::error!(peer = &*peer.name, %error, "no TLS settings");
+                    None
+                }
+            };
+            let server_name = peer
+                .domains
+                .iter()
+                .next()
+                .map_or_else(String::new, |(d, _)| d.to_string());
+            transports.set_peer(
+                id,
+                PeerSpec {
+                    tls,
+                    server_name,
+                    bind: None,
+                    dscp: peer.dscp,
+                },
+            );
+        }
+    }
+
+    fn handle(&self, input: Input<'_>) {
+        let now = self.now();
+        self.engine.borrow_mut().handle(now, input);
+    }
+
+    /// Carries out what the engine wants.
+    fn drain(&self) {
+        let Some(transports) = self.transports.get() else {
+            return;
+        };
+        let mut persisted = false;
+        loop {
+            let output = self.engine.borrow_mut().poll();
+            let Some(output) = output else { break };
+            match output {
+                Output::Send { to, wire, token } => {
+                    if let Some(tap) = &*self.trace.borrow() {
+                        tap.sent(self.now(), to, &wire);
+                    }
+                    transports.send(to, wire, token);
+                }
+                Output::Resolve {
+                    token,
+                    host,
+                    port,
+                    transport,
+                } => self.resolve(token, host, port, transport),
+                Output::Persist { lsn, key, value } => {
+                    if let Some(store) = &*self.store.borrow() {
+                        store.append(lsn, &key, value.as_deref());
+                        persisted = true;
+                    }
+                }
+                Output::Close { flow, why } => transports.close(flow, why),
+                Output::Log(event) => events::log(&event, self.engine.borrow().snapshot().log.redact),
+            }
+        }
+        if persisted && let Some(store) = &*self.store.borrow() {
+            store.kick();
+        }
+        transports.flush();
+        let next = self.engine.borrow().next_timeout().unwrap_or(u64::MAX);
+        if next < self.sleeping_until.get() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn resolve(&self, token: u64, host: String, port: Option<u16>, transport: Transport) {
+        let resolver = self.resolver.clone();
+        let mut random = seeded();
+        let Some(handler) = self.transports.get().map(Transports::handler) else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            let query = resolver::Query {
+                host: &host,
+                port,
+                transport: Some(transport),
+                allowed: &[],
+            };
+            let targets = resolver.resolve(&query, &mut || random.next_u64()).await;
+            handler.resolved(token, targets);
+        });
+    }
+
+    /// Resolves the host names of the access list, forward only, now and again, until the shard is dropped. A name that
+    /// does not resolve keeps its last addresses.
+    pub async fn run_acl_names(self: Rc<Self>) {
+        loop {
+            let hosts: Vec<String> = self
+                .engine
+                .borrow()
+                .snapshot()
+                .acl
+                .hosts()
+                .map(|host| host.to_string())
+                .collect();
+            for host in hosts {
+                let query = resolver::Query {
+                    host: &host,
+                    port: Some(0),
+                    transport: Some(Transport::Udp),
+                    allowed: &[],
+                };
+                let targets = self.resolver.resolve(&query, &mut || 0).await;
+                let addresses: Vec<IpAddr> = targets.into_iter().map(|(_, to)| to.ip()).collect();
+                if addresses.is_empty() {
+                    tracing::warn!(host, "a host name in acl.incoming has no address");
+                } else {
+                    self.handle(Input::AclResolved { host, addresses });
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ACL_AGAIN) => {}
+                () = self.reloaded.notified() => {}
+            }
+        }
+    }
+
+    /// Runs the timers until the shard is dropped.
+    pub async fn run_timers(self: Rc<Self>) {
+        loop {
+            let now = self.now().mono_ms;
+            let next = self.engine.borrow().next_timeout().unwrap_or(u64::MAX);
+            if next > now {
+                self.sleeping_until.set(next);
+                let sleep = tokio::time::sleep(Duration::from_millis((next - now).min(60_000)));
+                tokio::select! {
+                    () = sleep => {}
+                    () = self.wake.notified() => continue,
+                }
+            } else {
+                // A slice of work is due: sockets get their turn between slices.
+                tokio::task::yield_now().await;
+            }
+            self.sleeping_until.set(0);
+            self.handle(Input::Tick);
+            self.drain();
+        }
+    }
+
+    /// Takes the store's word.
+    pub fn on_store(&self, event: store::Event) {
+        match event {
+            store::Event::Durable { lsn } => self.handle(Input::Durable { lsn }),
+            store::Event::Failed { lsn, upto, error } => {
+                tracing::error!(%error, "the store does not take records; what needs it is answered 500");
+                self.handle(Input::StoreFailed { lsn, upto });
+            }
+            store::Event::Recovered => {
+                tracing::info!("the store takes records again");
+                self.handle(Input::StoreRecovered);
+            }
+        }
+        self.drain();
+    }
+
+    /// A new configuration: the engine follows, connections whose identity is not what it was are closed.
+    pub fn reload(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) {
+        let now = self.now();
+        *self.settings.borrow_mut() = Arc::clone(&settings);
+        self.handle(Input::Reload(Arc::clone(&snapshot)));
+        self.set_peers();
+        self.reloaded.notify_one();
+        if let Some(transports) = self.transports.get() {
+            for (at, listener) in snapshot.listeners.iter().enumerate() {
+                if listener.transport == Transport::Tls {
+                    let id = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
+                    match settings.server_config(listener.client_certificate) {
+                        Ok(tls) => transports.set_server_tls(id, tls),
+                        Err(error) => tracing::error!(listener = &*listener.name, %error, "keeps its old certificate"),
+                    }
+                }
+            }
+        }
+        let store = Arc::clone(settings.store());
+        let wall = UnixTime::since_unix_epoch(Duration::from_millis(now.wall_ms));
+        self.engine.borrow_mut().judge_flows_again(|chain, opened_by_us| {
+            let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
+            let usage = if opened_by_us { Usage::Server } else { Usage::Client };
+            identify(Some(&chain), &store, wall, usage)
+        });
+        self.drain();
+    }
+
+    /// Flushes and closes the store.
+    pub fn close_store(&self) {
+        if let Some(store) = self.store.borrow_mut().take()
+            && let Err(error) = store.close()
+        {
+            tracing::error!(%error, "closing the store failed");
+        }
+    }
+
+    /// The TLS settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// The sockets.
+    pub fn transports(&self) -> Option<&Transports> {
+        self.transports.get()
+    }
+}
+
+impl Handler for Shard {
+    fn admit(&self, listener: ListenerId, ip: IpAddr, load: SourceLoad) -> Result<(), String> {
+        let engine = self.engine.borrow();
+        match admit(engine.snapshot(), listener, ip, load) {
+            Admission::Admit => Ok(()),
+            Admission::Drop { reason, rule } => Err(format!("{reason}: {rule}")),
+        }
+    }
+
+    fn opened(&self, source: &Source, peer: Option<PeerId>, chain: Option<Vec<CertificateDer<'static>>>) -> bool {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.now().wall_ms));
+        let usage = if source.listener.is_some() {
+            Usage::Client
+        } else {
+            Usage::Server
+        };
+        let identity = match (source.transport, chain) {
+            (Transport::Tls, chain) => identify(chain.as_deref(), self.settings.borrow().store(), now, usage),
+            _ => Identity::no_tls("the transport carries no certificate"),
+        };
+        self.handle(Input::Opened {
+            source: *source,
+            identity: Arc::new(identity),
+            peer,
+        });
+        true
+    }
+
+    fn message(&self, source: &Source, bytes: &[u8], framing: Framing) {
+        if let Some(tap) = &*self.trace.borrow() {
+            tap.received(self.now(), source, bytes);
+        }
+        self.handle(Input::Message {
+            source: *source,
+            bytes,
+            framing,
+        });
+    }
+
+    fn broken(&self, source: &Source, bytes: &[u8], problem: Malformed) {
+        self.handle(Input::Broken {
+            source: *source,
+            bytes,
+            problem,
+        });
+    }
+
+    fn closed(&self, flow: FlowId, why: &CloseReason) {
+        tracing::debug!(flow = flow.0, %why, "connection closed");
+        self.handle(Input::Closed { flow });
+    }
+
+    fn send_failed(&self, token: u64, to: Destination, why: &SendError) {
+        tracing::debug!(?to, %why, "could not send");
+        self.handle(Input::SendFailed { token });
+    }
+
+    fn batch_done(&self) {
+        self.drain();
+    }
+
+    fn resolved(&self, token: u64, targets: Vec<(Transport, core::net::SocketAddr)>) {
+        self.handle(Input::Resolved { token, targets });
+        self.drain();
+    }
+}
+
+/// Both clocks, the monotonic one counted from `started`.
+pub(super) fn clock(started: Instant) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// A generator seeded by the operating system.
+pub(super) fn seeded() -> Random {
+    let mut seed = [0; 32];
+    // Without randomness nothing here is safe; the provider's own source fails in the same case.
+    if crate::pki::provider().secure_random.fill(&mut seed).is_err() {
+        tracing::error!("the operating system gives no randomness");
+        std::process::exit(70);
+    }
+    Random::from_seed(seed)
+}

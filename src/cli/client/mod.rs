@@ -1,0 +1,37 @@
+//! Small clients for trying and scripting: `trestle message`, `trestle publish`, `trestle watch`.
+//!
+//! One user agent on one socket, blocking. Not a softphone: it answers NOTIFY and nothing else.
+
+mod commands;
+mod link;
+mod session;
+
+pub use commands::{MessageArgs, PublishArgs, WatchArgs, message, publish, watch};
+
+use std::path::PathBuf;
+
+/// Who speaks, and to which server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Who {
+    /// Our own address, user@domain.
+    #[arg(long, value_name = "AOR", default_value = "alice@a.example")]
+    pub from: String,
+    /// The password; better in the environment variable TRESTLE_PASSWORD.
+    #[arg(long, env = "TRESTLE_PASSWORD", hide_env_values = true, default_value = "")]
+    pub password: String,
+    /// The server, host:port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    pub server: String,
+    /// udp, tcp or tls.
+    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp", "tls"])]
+    pub transport: String,
+    /// With TLS: the authority that the server's certificate must lead to.
+    #[arg(long, value_name = "FILE", default_value = "certs/ca.pem")]
+    pub ca: PathBuf,
+    /// With mutual TLS: our certificate; its key is beside it, ending in .key.
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// With TLS: the name the certificate must carry; the server's domain if not given.
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+}

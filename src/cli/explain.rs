@@ -1,0 +1,458 @@
+//! `trestle explain`: what the bridge would decide about a request, step by step, with the rule and its line.
+//!
+//! It asks the very function that the engine asks.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use crate::config::load;
+use crate::policy::decision::{Allow, Party};
+use crate::policy::identity::CertNames;
+use crate::policy::snapshot::ClientCertificate;
+use crate::policy::trace::{Record, Recorded};
+use crate::policy::{AuthState, Decision, Facts, Identity, Over, Peer, Snapshot, Target, UriFacts, Verdict, decide};
+use crate::sip::net::{ListenerId, PeerId, Transport};
+
+/// Say what the bridge would decide about a request, and why.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = "config/bridge.yaml")]
+    pub config: PathBuf,
+    /// Who speaks: the From address.
+    #[arg(long, value_name = "URI")]
+    pub from: String,
+    /// Who is meant: To and Request-URI.
+    #[arg(long, value_name = "URI")]
+    pub to: String,
+    /// The method.
+    #[arg(long, default_value = "MESSAGE")]
+    pub method: String,
+    /// The event package of a SUBSCRIBE, NOTIFY or PUBLISH.
+    #[arg(long)]
+    pub event: Option<String>,
+    /// Assume that this peer sends it and has proved itself.
+    #[arg(long, value_name = "NAME", conflicts_with = "cert")]
+    pub peer: Option<String>,
+    /// Assume that the sender shows this certificate (PEM) and judge its names and its chain.
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// The address it comes from. Default: one the peer lists, else 127.0.0.1.
+    #[arg(long, value_name = "IP")]
+    pub source: Option<IpAddr>,
+    /// The listener it comes in by. Default: the one made for such a sender.
+    #[arg(long, value_name = "NAME")]
+    pub listener: Option<String>,
+    /// Assume the digest of this local user.
+    #[arg(long, value_name = "AOR")]
+    pub user: Option<String>,
+    /// Its Max-Forwards.
+    #[arg(long, value_name = "N", default_value_t = 70)]
+    pub max_forwards: u32,
+    /// Machine-readable output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exits 0 when the request is allowed, 1 when it is refused or challenged, 2 when the question makes no sense.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let answer = load(&args.config)
+        .map_err(|p| p.to_string())
+        .and_then(|loaded| explain(&loaded.snapshot, args));
+    let (text, code) = match answer {
+        Ok((text, allowed)) => (text, u8::from(!allowed)),
+        Err(error) => {
+            let _nobody_reads = writeln!(std::io::stderr(), "{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let written = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(if written.is_err() { 2 } else { code })
+}
+
+/// The answer as text, and whether the request is allowed.
+fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
+    let peer = args
+        .peer
+        .as_deref()
+        .map(|name| peer_named(snapshot, name))
+        .transpose()?;
+    let identity = identity(snapshot, args, peer)?;
+    let (listener, transport) = listener(snapshot, args, peer)?;
+    let target = if args.method == "REGISTER" {
+        registrar(&args.to)
+    } else {
+        args.to.clone()
+    };
+    let listed = peer
+        .and_then(|id| snapshot.peer(id))
+        .and_then(|p| p.addresses.first())
+        .map(ipnet::IpNet::addr);
+    let facts = Facts {
+        listener: Some(listener),
+        transport,
+        source: args.source.or(listed).unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        local: None,
+        identity: &identity,
+        method: args.method.as_bytes(),
+        uri: uri("--to", &target)?,
+        from: uri("--from", &args.from)?,
+        to: uri("--to", &args.to)?,
+        event: args.event.as_deref().map(str::as_bytes),
+        max_forwards: Some(args.max_forwards),
+        dialog: None,
+        credentials: credentials(snapshot, args)?,
+        looped: false,
+        over: Over::default(),
+    };
+    let mut record = Record::default();
+    let decision = decide(snapshot, &facts, &mut record);
+    let allowed = matches!(decision, Decision::Allow(_));
+    let text = if args.json {
+        format!("{:#}\n", as_json(snapshot, &record.0, &decision))
+    } else {
+        let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        as_table(snapshot, &record.0, &decision, color)
+    };
+    Ok((text, allowed))
+}
+
+fn peer_named(snapshot: &Snapshot, name: &str) -> Result<PeerId, String> {
+    snapshot.peer_named(name).ok_or_else(|| {
+        let known: Vec<&str> = snapshot.peers.iter().map(|p| &*p.name).collect();
+        format!("there is no peer `{name}`; peers: {}", known.join(", "))
+    })
+}
+
+/// What the handshake would have proved.
+fn identity(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<Identity, String> {
+    if let Some(file) = &args.cert {
+        let chain = crate::pki::files::certificates(file).map_err(|e| e.to_string())?;
+        let store = crate::pki::settings::peer_store(snapshot).map_err(|e| e.to_string())?;
+        let now = rustls_pki_types::UnixTime::now();
+        return Ok(crate::pki::identify(
+            Some(&chain),
+            &store,
+            now,
+            crate::pki::Usage::Client,
+        ));
+    }
+    let assumed = peer.and_then(|id| Some((id, snapshot.peer(id)?)));
+    Ok(match assumed {
+        Some((id, peer)) if peer.accept.contains(&Transport::Tls) => assumed_identity(id, peer),
+        Some(_) => Identity::no_tls("a plain transport"),
+        None => Identity::no_tls("no certificate"),
+    })
+}
+
+/// What a peer that has proved itself would have proved: its own anchors and every domain it may speak for.
+fn assumed_identity(id: PeerId, peer: &Peer) -> Identity {
+    let dns = peer.domains.iter().map(|(name, _)| Box::from(&**name)).collect();
+    let names = CertNames {
+        dns,
+        has_san: true,
+        ..CertNames::default()
+    };
+    Identity::TlsPeer {
+        names,
+        anchored: vec![id],
+        pinned: Vec::new(),
+        chain: Arc::from([]),
+    }
+}
+
+/// The listener that was asked for, or the one made for such a sender.
+fn listener(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<(ListenerId, Transport), String> {
+    let listeners = || snapshot.listeners.iter().zip(0..).map(|(l, id)| (ListenerId(id), l));
+    if let Some(name) = &args.listener {
+        return listeners()
+            .find(|(_, l)| *l.name == **name)
+            .map(|(id, l)| (id, l.transport))
+            .ok_or_else(|| {
+                let known: Vec<&str> = snapshot.listeners.iter().map(|l| &*l.name).collect();
+                format!("there is no listener `{name}`; listeners: {}", known.join(", "))
+            });
+    }
+    let peer = peer.and_then(|id| snapshot.peer(id));
+    let secure = args.cert.is_some() || peer.is_some_and(|p| p.accept.contains(&Transport::Tls));
+    let found = if secure {
+        let wanted =
+            |asked| listeners().find(move |(_, l)| l.transport == Transport::Tls && l.client_certificate == asked);
+        wanted(ClientCertificate::Require).or_else(|| wanted(ClientCertificate::Request))
+    } else {
+        listeners().find(|(_, l)| peer.map_or(l.transport != Transport::Tls, |p| p.accept.contains(&l.transport)))
+    };
+    found
+        .or_else(|| listeners().next())
+        .map(|(id, l)| (id, l.transport))
+        .ok_or_else(|| "the configuration has no listener".to_owned())
+}
+
+fn credentials(snapshot: &Snapshot, args: &Args) -> Result<AuthState, String> {
+    let Some(aor) = &args.user else {
+        return Ok(AuthState::None);
+    };
+    let bare = aor.strip_prefix("sip:").unwrap_or(aor);
+    let found = bare
+        .rsplit_once('@')
+        .and_then(|(user, host)| snapshot.users.find(user.as_bytes(), host.as_bytes()));
+    found
+        .map(AuthState::Valid)
+        .ok_or_else(|| format!("--user: there is no local user `{aor}`"))
+}
+
+fn uri<'a>(option: &str, text: &'a str) -> Result<UriFacts<'a>, String> {
+    UriFacts::of(text.as_bytes()).ok_or_else(|| format!("{option}: `{text}` is no URI; write sip:alice@a.example"))
+}
+
+/// The Request-URI of a REGISTER: the domain alone.
+fn registrar(to: &str) -> String {
+    match to
+        .split_once(':')
+        .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)))
+    {
+        Some((scheme, host)) => format!("{scheme}:{host}"),
+        None => to.to_owned(),
+    }
+}
+
+fn as_json(snapshot: &Snapshot, steps: &[Recorded], decision: &Decision) -> Value {
+    let steps: Vec<Value> = steps
+        .iter()
+        .map(|s| {
+            let rule = s.rule.as_ref();
+            json!({
+                "step": s.step.name(),
+                "verdict": s.verdict.name(),
+                "rule": rule.map(|r| &*r.id),
+                "file": rule.map(|r| &*r.file),
+                "line": rule.map(|r| r.line),
+                "because": s.because,
+            })
+        })
+        .collect();
+    let rule = decision.rule();
+    let (verdict, reason) = match decision {
+        Decision::Allow(_) => ("allow", None),
+        Decision::Refuse(refusal) => ("refuse", Some(refusal.reason)),
+        Decision::Challenge { .. } => ("challenge", None),
+    };
+    json!({
+        "verdict": verdict,
+        "status": decision.status(),
+        "reason": reason,
+        "rule": rule.map(|r| &*r.id),
+        "file": rule.map(|r| &*r.file),
+        "line": rule.map(|r| r.line),
+        "target": match decision { Decision::Allow(allow) => Some(target(snapshot, allow)), _ => None },
+        "steps": steps,
+    })
+}
+
+fn as_table(snapshot: &Snapshot, steps: &[Recorded], decision: &Decision, color: bool) -> String {
+    let place = |s: &Recorded| s.rule.as_ref().map_or_else(String::new, ToString::to_string);
+    let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+    let verdicts = width(&mut steps.iter().map(|s| s.verdict.name().len()));
+    let places = width(&mut steps.iter().map(|s| place(s).chars().count()));
+    let paint = |verdict: Verdict, text: String| match (color, verdict) {
+        (false, _) => text,
+        (true, Verdict::Allow) => format!("\x1b[32m{text}\x1b[0m"),
+        (true, Verdict::NotConfigured) => format!("\x1b[2m{text}\x1b[0m"),
+        (true, Verdict::Challenge) => format!("\x1b[33m{text}\x1b[0m"),
+        (true, Verdict::Refuse) => format!("\x1b[31m{text}\x1b[0m"),
+    };
+    let mut out = String::new();
+    for (number, s) in (1..).zip(steps) {
+        let verdict = paint(s.verdict, format!("{:verdicts$}", s.verdict.name()));
+        let _fits = writeln!(
+            out,
+            "{number:>2}  {:17}  {verdict}  {:places$}  {}",
+            s.step.name(),
+            place(s),
+            s.because
+        );
+    }
+    let _fits = match decision {
+        Decision::Allow(allow) => writeln!(
+            out,
+            "\n{}: {}",
+            paint(Verdict::Allow, "allow".into()),
+            target(snapshot, allow)
+        ),
+        Decision::Refuse(refusal) => {
+            let word = paint(Verdict::Refuse, "refuse".into());
+            writeln!(
+                out,
+                "\n{word}: {} {}, by {}",
+                refusal.status, refusal.reason, refusal.rule
+            )
+        }
+        Decision::Challenge { rule, .. } => {
+            let word = paint(Verdict::Challenge, "challenge".into());
+            let hint = "assume the digest with --user";
+            writeln!(
+                out,
+                "\n{word}: {}, by {rule}; {hint}",
+                decision.status().unwrap_or_default()
+            )
+        }
+    };
+    out
+}
+
+/// Where an allowed request goes, in words.
+fn target(snapshot: &Snapshot, allow: &Allow) -> String {
+    let party = |party: Party| match party {
+        Party::Peer(id) => format!("peer {}", snapshot.peer(id).map_or("", |p| &p.name)),
+        Party::User(id) => format!(
+            "user {}",
+            snapshot.user(id).map_or_else(String::new, crate::policy::User::address)
+        ),
+    };
+    match allow.target {
+        Target::Local { user: Some(user), .. } => format!("local {}", party(Party::User(user))),
+        Target::Local { domain, user: None } => {
+            let name = snapshot.domains.at(usize::from(domain.0)).map_or("", |(name, _)| name);
+            format!("the registrar of {name}")
+        }
+        Target::Bridge => "the bridge itself".into(),
+        Target::Dialog(other) => party(other),
+        Target::Route { set, peer } => {
+            let routes = snapshot.routes.set(set).map(|s| s.routes()).unwrap_or_default();
+            let way = |r: &crate::policy::Route| {
+                let hop = r
+                    .next_hop
+                    .as_ref()
+                    .map_or_else(|| "RFC 3263".to_owned(), ToString::to_string);
+                format!(
+                    "{} over {} (priority {}, weight {})",
+                    hop,
+                    r.transport.param(),
+                    r.priority,
+                    r.weight
+                )
+            };
+            format!(
+                "{} by {}",
+                party(Party::Peer(peer)),
+                routes.iter().map(way).collect::<Vec<_>>().join(", then ")
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::tests::snapshot;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const CONFIG: &str = "\
+domains: [a.example]
+users: [{aor: alice@a.example, password: {plain: x}}]
+peers:
+  - {name: b, domains: [b.example], transport: tls, tls: {ca: [ca.pem]}}
+  - {name: c, domains: [c.example], transport: udp, addresses: [192.0.2.1]}
+";
+
+    fn ask(words: &str) -> Result<(String, bool), String> {
+        let args =
+            Cli::try_parse_from(core::iter::once("explain").chain(words.split(' '))).map_err(|e| e.to_string())?;
+        explain(&snapshot(CONFIG), &args.args)
+    }
+
+    #[test]
+    fn a_table_names_every_step_rule_and_line() {
+        let table = ask("--from sip:bert@b.example --to sip:alice@a.example --peer b --method SUBSCRIBE");
+        insta::assert_snapshot!(table.map(|t| t.0).unwrap_or_default(), @r#"
+         1  source             not configured, allow                                no allow in acl.incoming, identity and digest decide
+         2  listener           allow                  listener (built-in)           listener tls-peers (tls)
+         3  peer identity      allow                  peer.tls (bridge.yaml:4)      peer b by its certificate
+         4  name ACL           not configured, allow                                no entry by name applies
+         5  authentication     allow                  peer.domains (bridge.yaml:4)  peer b may speak for b.example
+         6  canonical address  allow                  domains (bridge.yaml:1)       local domain a.example, a known user
+         7  enablement         allow                  user (bridge.yaml:2)          alice is enabled
+         8  loop and hops      allow                                                no loop, 70 hops left
+         9  search space       not configured, allow                                no search spaces
+        10  presence group     not configured, allow                                no presence groups
+        11  route              allow                                                stays here
+        12  dialect            allow                  peer (bridge.yaml:4)          rfc, as peer b
+        13  limits             allow                                                within limits
+
+        allow: local user alice@a.example
+        "#);
+        let table = ask("--from sip:bert@b.example --to sip:alice@a.example --peer c");
+        insta::assert_snapshot!(table.map(|t| t.0).unwrap_or_default(), @r#"
+         1  source             allow                  peer.addresses (bridge.yaml:5)  192.0.2.1 may connect
+         2  listener           allow                  listener (built-in)             listener udp (udp)
+         3  peer identity      allow                  peer.addresses (bridge.yaml:5)  peer c by its listed address
+         4  name ACL           not configured, allow                                  no entry by name applies
+         5  authentication     refuse                 peer.domains (bridge.yaml:5)    peer c may not speak for b.example
+
+        refuse: 403 Domain Not Granted, by peer.domains (bridge.yaml:5)
+        "#);
+        let table = ask("--from sip:alice@a.example --to sip:bert@b.example --user alice@a.example");
+        insta::assert_snapshot!(table.map(|t| t.0).unwrap_or_default(), @r#"
+         1  source             not configured, allow                                no allow in acl.incoming, identity and digest decide
+         2  listener           allow                  listener (built-in)           listener udp (udp)
+         3  peer identity      allow                                                no peer: no certificate
+         4  name ACL           not configured, allow                                no entry by name applies
+         5  authentication     allow                  user (bridge.yaml:2)          user alice by digest
+         6  canonical address  allow                                                foreign domain b.example
+         7  enablement         not configured, allow                                the target is no local user
+         8  loop and hops      allow                                                no loop, 70 hops left
+         9  search space       not configured, allow                                no search spaces
+        10  presence group     not configured, allow                                no presence groups
+        11  route              allow                  peer.domains (bridge.yaml:4)  peer b, 1 way(s)
+        12  dialect            allow                  peer (bridge.yaml:4)          rfc, as peer b
+        13  limits             allow                                                within limits
+
+        allow: peer b by RFC 3263 over tls (priority 10, weight 50)
+        "#);
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let (text, allowed) = ask("--from sip:alice@a.example --to sip:x@x.example --json").unwrap_or_default();
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (allowed, &value["verdict"], &value["status"]),
+            (false, &json!("challenge"), &json!(407))
+        );
+        assert_eq!((&value["rule"], &value["line"]), (&json!("domains"), &json!(1)));
+    }
+
+    #[test]
+    fn a_question_without_sense_is_an_error() {
+        for words in [
+            "--from alice --to sip:alice@a.example",
+            "--from sip:x@b.example --to sip:alice@a.example --peer nobody",
+            "--from sip:x@b.example --to sip:alice@a.example --listener nowhere",
+            "--from sip:x@b.example --to sip:alice@a.example --user nobody@a.example",
+        ] {
+            assert!(ask(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_register_is_for_the_registrar() {
+        let answer =
+            ask("--from sip:alice@a.example --to sip:alice@a.example --method REGISTER --user alice@a.example");
+        assert!(answer.is_ok_and(|(text, allowed)| allowed && text.contains("the registrar of a.example")));
+    }
+}
