@@ -1,0 +1,13 @@
+//! Hostile input: what a trusted server does with it. Each case says what has to become of it; after each the bridge must
+//! answer an OPTIONS on a new connection within 4 s, and over a whole run its memory must not have grown by 256 MiB.
+
+#[path = "hostile/access.rs"]
+mod access;
+#[path = "hostile/framing.rs"]
+mod framing;
+#[path = "hostile/presence.rs"]
+mod presence;
+#[path = "hostile/routing.rs"]
+mod routing;
+#[path = "hostile/syntax.rs"]
+mod syntax;
