@@ -76,9 +76,9 @@ pub struct Probe {
 pub struct PeerLimits {
     /// Requests a second we take from it.
     pub requests: Option<At<u32>>,
-    /// Subscriptions it may hold here.
+    /// Subscriptions it may hold here. Not enforced yet.
     pub subscriptions: Option<At<u32>>,
-    /// Connections it may hold here.
+    /// Connections it may hold here. Not enforced yet.
     pub connections: Option<At<u32>>,
 }
 
