@@ -21,7 +21,9 @@ for name in $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' Cargo.toml); do
     mkdir -p "$work/$name"
     if ! "$target/fuzz/$triple/debug/$name" -max_total_time="$each" -timeout=5 -rss_limit_mb=2048 -max_len=16384 \
         -artifact_prefix="$work/$name-" "$work/$name" "seeds/$name" >"$work/$name.log" 2>&1; then
-        tail -30 "$work/$name.log"
+        # What panicked, before the backtrace that would bury it.
+        grep -a -A3 panicked "$work/$name.log" | cut -c1-2000
+        tail -3 "$work/$name.log"
         keep=${TMPDIR:-/tmp}/trestle-fuzz
         mkdir -p "$keep"
         cp "$work/$name"-* "$keep"/ 2>/dev/null || true

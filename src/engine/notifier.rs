@@ -553,6 +553,5 @@ pub(super) fn without_tag(value: &[u8]) -> &[u8] {
     if params.is_empty() {
         return value;
     }
-    let at = params.as_ptr() as usize - value.as_ptr() as usize;
-    crate::sip::field::trim(value.get(..at).unwrap_or(value))
+    crate::sip::field::trim(value.strip_suffix(params).unwrap_or(value))
 }

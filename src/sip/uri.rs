@@ -328,14 +328,15 @@ impl Aor {
     }
 
     /// The address a sip, sips, pres or im URI names; `None` for any other, without user part, or when the user part
-    /// is not text without control characters.
+    /// is not text without control characters or would be too long to read back once written with its escapes.
     #[must_use]
     pub fn from_uri(uri: &Uri<'_>) -> Option<Self> {
         if matches!(uri.scheme, Scheme::Tel | Scheme::Other(_)) {
             return None;
         }
         let user = String::from_utf8(unescaped(uri.user?).collect()).ok()?;
-        if user.is_empty() || user.chars().any(char::is_control) {
+        let written: usize = user.bytes().map(|b| if shown_plainly(b) { 1 } else { 3 }).sum();
+        if user.is_empty() || user.chars().any(char::is_control) || written > MAX_USER {
             return None;
         }
         let domain = core::str::from_utf8(uri.host_bytes).ok()?;
@@ -377,7 +378,7 @@ impl Aor {
 impl fmt::Display for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for byte in self.user.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            if shown_plainly(byte) {
                 write!(f, "{}", char::from(byte))?;
             } else {
                 write!(f, "%{byte:02X}")?;
@@ -385,6 +386,11 @@ impl fmt::Display for Aor {
         }
         write!(f, "@{}", self.domain)
     }
+}
+
+/// The bytes a user part may hold without escape (RFC 3261 section 25.1, unreserved and user-unreserved).
+fn shown_plainly(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte)
 }
 
 /// The digits of a `tel:` URI or of a `sip:` URI with `user=phone`: visual separators removed, `+` kept.
@@ -471,5 +477,11 @@ mod tests {
         assert!(Aor::parse("sip:a%0d%0aEvil@b").is_none());
         assert!(Aor::parse("sip:a%00@b").is_none());
         assert!(Aor::parse("tel:+1555").is_none());
+        let bare_specials = |n| format!("sip:{}@b", "#".repeat(n));
+        assert!(Aor::parse(&bare_specials(341)).is_some());
+        assert!(
+            Aor::parse(&bare_specials(342)).is_none(),
+            "1,026 bytes once escaped: nobody could read it back"
+        );
     }
 }

@@ -71,10 +71,13 @@ pub fn respond(
     let dialog = (101..300).contains(&status);
     for line in request.lines() {
         match line.name {
-            Name::Via => match first_via.take() {
-                Some(from) => via_line(out, line.value, from),
-                None => out.put_slice(line.raw),
-            },
+            Name::Via => {
+                if via_line(out, line.value, first_via) {
+                    first_via = None;
+                } else {
+                    out.put_slice(line.raw);
+                }
+            }
             Name::To => to_line(out, line.raw, line.value, to_tag),
             Name::From | Name::CallId | Name::CSeq => out.put_slice(line.raw),
             Name::RecordRoute if dialog => out.put_slice(line.raw),
@@ -101,14 +104,21 @@ fn to_line(out: &mut BytesMut, raw: &[u8], bytes: &[u8], tag: Option<&[u8]>) {
     }
 }
 
-/// Writes a Via line whose first item gets `received` and `rport` as the packet's source says.
-fn via_line(out: &mut BytesMut, bytes: &[u8], from: (IpAddr, u16)) {
+/// Writes a Via line whose first item gets `received` and `rport` as the packet's source says; `false`, and nothing
+/// written, when there is no source to note or no item.
+fn via_line(out: &mut BytesMut, bytes: &[u8], from: Option<(IpAddr, u16)>) -> bool {
+    let mut items = Items::new(bytes);
+    let (Some(from), Some(first)) = (from, items.next()) else {
+        return false;
+    };
     out.put_slice(b"Via: ");
-    let first = Items::new(bytes).next().unwrap_or(bytes);
-    let rest_at = first.as_ptr() as usize - bytes.as_ptr() as usize + first.len();
     via_item(out, first, from);
-    out.put_slice(bytes.get(rest_at..).unwrap_or_default());
+    if !items.rest().is_empty() {
+        out.put_slice(b", ");
+        out.put_slice(items.rest());
+    }
     out.put_slice(b"\r\n");
+    true
 }
 
 fn via_item(out: &mut BytesMut, item: &[u8], (ip, port): (IpAddr, u16)) {
@@ -189,10 +199,13 @@ pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_
     let (mut drop_routes, mut hops, mut length) = (plan.drop_first_routes, false, false);
     for line in request.lines() {
         match line.name {
-            Name::Via => match first_via.take() {
-                Some(from) => via_line(out, line.value, from),
-                None => out.put_slice(line.raw),
-            },
+            Name::Via => {
+                if via_line(out, line.value, first_via) {
+                    first_via = None;
+                } else {
+                    out.put_slice(line.raw);
+                }
+            }
             Name::MaxForwards => {
                 if !std::mem::replace(&mut hops, true) {
                     max_forwards(out, plan.max_forwards);
@@ -262,15 +275,11 @@ pub fn forward_response(out: &mut BytesMut, response: &View<'_>) {
     for line in response.lines() {
         match line.name {
             Name::Via if first => {
-                first = false;
-                let item = Items::new(line.value).next().unwrap_or_default();
-                let rest_at = item.as_ptr() as usize - line.value.as_ptr() as usize + item.len();
-                let rest = line.value.get(rest_at..).unwrap_or_default();
-                let rest = super::field::trim(super::field::trim(rest).strip_prefix(b",").unwrap_or_default());
-                if !rest.is_empty() {
-                    out.put_slice(b"Via: ");
-                    out.put_slice(rest);
-                    out.put_slice(b"\r\n");
+                let mut items = Items::new(line.value);
+                // A line without items, which nobody should write, is not the one that holds ours.
+                first = items.next().is_none();
+                if !items.rest().is_empty() {
+                    header(out, b"Via", items.rest());
                 }
             }
             Name::ContentLength => {
@@ -305,8 +314,10 @@ fn derived(out: &mut BytesMut, invite: &View<'_>, method: &[u8], to: Option<&[u8
     for line in invite.lines() {
         match line.name {
             Name::Via if first => {
-                first = false;
-                header(out, b"Via", Items::new(line.value).next().unwrap_or_default());
+                if let Some(item) = Items::new(line.value).next() {
+                    first = false;
+                    header(out, b"Via", item);
+                }
             }
             Name::To => header(out, b"To", to.unwrap_or(line.value)),
             Name::From | Name::CallId | Name::Route => out.put_slice(line.raw),
@@ -440,6 +451,26 @@ mod tests {
             text,
             "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nTo: <sip:b@x>;tag=2\r\nl: 0\r\n\r\n"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_via_line_without_items_hides_nothing() -> Result<(), Malformed> {
+        let mut index = Index::new();
+        let bytes =
+            b"SIP/2.0 200 OK\r\nVia: \r\nVia: SIP/2.0/UDP us;branch=z9hG4bKn\r\nVia: SIP/2.0/UDP a\r\nl: 0\r\n\r\n";
+        let view = parse(bytes, Framing::Stream, &mut index)?;
+        let text = written(|out| forward_response(out, &view));
+        assert_eq!(text, "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a\r\nl: 0\r\n\r\n");
+        let bytes = b"MESSAGE sip:b@x SIP/2.0\r\nVia: ,\r\nVia: SIP/2.0/UDP liar\r\nl: 0\r\n\r\n";
+        let view = parse(bytes, Framing::Stream, &mut index)?;
+        let plan = Forward {
+            via: b"SIP/2.0/UDP us",
+            set_received: Some((IpAddr::from([127, 0, 0, 1]), 5999)),
+            ..Forward::default()
+        };
+        let text = written(|out| forward_request(out, &view, &plan));
+        assert!(text.contains("Via: SIP/2.0/UDP liar;received=127.0.0.1\r\n"), "{text}");
         Ok(())
     }
 

@@ -14,6 +14,12 @@ impl<'a> Items<'a> {
     pub fn new(value: &'a [u8]) -> Self {
         Self { rest: value }
     }
+
+    /// What stands behind the items taken so far and their commas, blanks at both ends removed.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        trim(self.rest)
+    }
 }
 
 impl<'a> Iterator for Items<'a> {
