@@ -103,7 +103,7 @@ impl Engine {
         store_for: Option<crate::sip::uri::Aor>,
     ) {
         let invite = request.essentials.method.as_bytes() == b"INVITE";
-        let kept = self.keep(request.view.bytes());
+        let kept = self.buffers.keep(request.view.bytes());
         let framing = if request.source.flow.is_some() {
             Framing::Stream
         } else {
@@ -209,7 +209,7 @@ impl Engine {
         to: Destination,
         branch: &[u8],
     ) -> Option<Bytes> {
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let forward = self.forwards.get(id)?;
         let hop = &forward.legs.get(leg)?.hop;
@@ -235,7 +235,7 @@ impl Engine {
             add: if path.is_some() { &route } else { &[] },
         };
         write::forward_request(&mut buffer, view, &plan);
-        Some(self.finish(buffer))
+        Some(self.buffers.finish(buffer))
     }
 
     /// A response to a leg, already matched by the transaction layer.
@@ -299,9 +299,9 @@ impl Engine {
 
     /// A response forwarded: the top Via, which is ours, comes off.
     fn write_response(&mut self, view: &View<'_>) -> Bytes {
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take_answer();
         write::forward_response(&mut buffer, view);
-        self.finish(buffer)
+        self.buffers.finish_answer(buffer)
     }
 
     fn may_fail_over(&self, id: SlotId, leg: usize, status: u16) -> bool {

@@ -41,7 +41,7 @@ impl Engine {
 
     /// A CANCEL takes Request-URI, top Via, From, To, Call-ID, CSeq number and Route of its INVITE (section 9.1).
     pub(super) fn send_cancel(&mut self, now: Now, client: ClientId) {
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let mut index = self.index.take().unwrap_or_default();
         self.layer.cancel(now, client, |invite| {
             if let Ok(view) = crate::sip::message::parse(invite, crate::sip::message::Framing::Datagram, &mut index) {
@@ -50,7 +50,7 @@ impl Engine {
             buffer.split().freeze()
         });
         self.index = Some(index);
-        self.buffer = buffer;
+        self.buffers.put_back(buffer);
     }
 
     /// The ACK for a 2xx has no transaction: it follows the route set with a branch of its own.
@@ -59,7 +59,7 @@ impl Engine {
         let mut cookie = *b"z9hG4bKack0000000000000000";
         cookie[10..].copy_from_slice(&branch);
         let via = self.via_value(to, &cookie);
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let plan = write::Forward {
             via: &via,
             max_forwards: view.max_forwards().unwrap_or(70).saturating_sub(1),
@@ -67,7 +67,7 @@ impl Engine {
             ..write::Forward::default()
         };
         write::forward_request(&mut buffer, view, &plan);
-        let wire = self.finish(buffer);
+        let wire = self.buffers.finish(buffer);
         self.send_raw(to, wire);
     }
 }

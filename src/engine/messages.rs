@@ -102,7 +102,7 @@ impl Engine {
         if !keeps {
             return self.answer(now, request, Answer::new(480, phrase(480)));
         }
-        let kept = self.keep(request.view.bytes());
+        let kept = self.buffers.keep(request.view.bytes());
         let framing = if request.source.flow.is_some() {
             Framing::Stream
         } else {
@@ -177,7 +177,7 @@ impl Engine {
         let (client, branch) = self.layer.reserve(false, id.pack(Owner::Delivery as u8));
         let via = self.via_value(to, branch.as_bytes());
         let mut index = Index::new();
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let plan = write::Forward {
             uri: hop.uri.as_deref(),
             via: &via,
@@ -194,7 +194,7 @@ impl Engine {
         let written = parse(&stored.request, Framing::Datagram, &mut index)
             .map(|view| write::forward_request(&mut buffer, &view, &plan))
             .is_ok();
-        let wire = self.finish(buffer);
+        let wire = self.buffers.finish(buffer);
         if !written {
             self.layer.abandon(client);
             return self.forget_front(id);

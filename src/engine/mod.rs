@@ -6,6 +6,7 @@
 //! [`Engine::next_timeout`] or the next input. Answers that promise something durable wait for [`Input::Durable`].
 
 mod auth;
+mod buffers;
 mod commit;
 mod facts;
 mod forward;
@@ -32,7 +33,7 @@ mod upstream;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::policy::{Identity, Snapshot};
@@ -244,7 +245,7 @@ pub struct Engine {
     clock: Now,
     wheel: timers::Wheel,
     index: Option<Box<Index>>,
-    buffer: BytesMut,
+    buffers: buffers::Buffers,
     outputs: VecDeque<Output>,
     flows: HashMap<FlowId, Flow>,
     no_tls: Arc<Identity>,
@@ -292,7 +293,7 @@ impl Engine {
             clock: now,
             wheel: timers::Wheel::new(now.mono_ms),
             index: Some(Box::new(Index::new())),
-            buffer: BytesMut::with_capacity(BUFFER),
+            buffers: buffers::Buffers::default(),
             outputs: VecDeque::new(),
             flows: HashMap::new(),
             no_tls: Arc::new(Identity::no_tls("the transport carries no certificate")),
@@ -406,6 +407,3 @@ impl Engine {
         self.counters
     }
 }
-
-/// Room for messages being written; one allocation serves many of them.
-const BUFFER: usize = 64 * 1024;

@@ -329,7 +329,7 @@ impl Engine {
 
     /// Renders a NOTIFY; also says whether the reserved block of sequence numbers was used up.
     fn write_notify(&mut self, now: Now, id: SlotId, to: Destination, branch: &[u8]) -> Option<(Bytes, bool)> {
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
         let subscription = self.presence.subscriptions.get_mut(id)?;
@@ -364,7 +364,7 @@ impl Engine {
         request
             .display(b"Subscription-State", &state)
             .body(Some((PIDF.as_bytes(), &resource.body)));
-        Some((self.finish(buffer), past_ceiling))
+        Some((self.buffers.finish(buffer), past_ceiling))
     }
 
     /// An answer to a NOTIFY.

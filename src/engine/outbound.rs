@@ -22,16 +22,16 @@ impl Engine {
         };
         let branch = essentials.via.branch().unwrap_or_default();
         let method = essentials.cseq.method.as_bytes();
-        let mut buffer = self.take_buffer();
+        let buffers = &mut self.buffers;
         let ack = |invite: &bytes::Bytes| {
+            let mut buffer = buffers.take();
             let mut index = crate::sip::message::Index::new();
             if let Ok(invite) = crate::sip::message::parse(invite, crate::sip::message::Framing::Datagram, &mut index) {
                 write::ack_for_failure(&mut buffer, &invite, view);
             }
-            buffer.split().freeze()
+            buffers.finish(buffer)
         };
         let delivered = self.layer.response(now, branch, method, status, ack);
-        self.buffer = buffer;
         let Some(delivered) = delivered else {
             self.counters.stray_responses += 1;
             return;

@@ -245,7 +245,7 @@ impl Engine {
         let call_id = format!("{}@{host}", text(&self.random.token::<20>()));
         let uri = format!("sip:{domain}");
         let via = self.via_value(destination, branch.as_bytes());
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         write::Request::start(&mut buffer, b"OPTIONS", uri.as_bytes())
             .header(b"Via", &via)
             .header(b"Max-Forwards", b"70")
@@ -256,7 +256,7 @@ impl Engine {
             .header(b"Contact", &self.own_uri(destination, b"", false))
             .header(b"Accept", b"application/pidf+xml, text/plain")
             .body(None);
-        let wire = self.finish(buffer);
+        let wire = self.buffers.finish(buffer);
         self.layer
             .send(now, client, destination, wire, is_reliable(destination));
         if let Some(health) = self.peers.health.get_mut(usize::from(peer.0)) {

@@ -2,9 +2,9 @@
 
 use core::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::{BUFFER, Engine, Output};
+use super::{Engine, Output};
 use crate::sip::header::Name;
 use crate::sip::message::{Essentials, Malformed, View};
 use crate::sip::net::{Destination, ListenerId, Source};
@@ -71,7 +71,7 @@ impl Engine {
             Some(answer.to_tag.unwrap_or(&made_up))
         };
         let received = Some((source.remote.ip(), source.remote.port()));
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take_answer();
         write::respond(
             &mut buffer,
             view,
@@ -82,7 +82,7 @@ impl Engine {
             answer.headers,
             answer.body,
         );
-        self.finish(buffer)
+        self.buffers.finish_answer(buffer)
     }
 
     /// Answers what was not good enough for a transaction, if it names enough to be answered at all.
@@ -99,29 +99,6 @@ impl Engine {
         let wire = self.write_answer(source, view, Answer::new(problem.status, reason).with(&headers));
         let to = reply_destination(source, None);
         self.outputs.push_back(Output::Send { to, wire, token: 0 });
-    }
-
-    /// The write buffer, with room for a message.
-    pub(super) fn take_buffer(&mut self) -> BytesMut {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.capacity() < BUFFER / 16 {
-            buffer = BytesMut::with_capacity(BUFFER);
-        }
-        buffer
-    }
-
-    /// Splits what was written off the buffer, which goes back for the next message.
-    pub(super) fn finish(&mut self, mut buffer: BytesMut) -> Bytes {
-        let wire = buffer.split().freeze();
-        self.buffer = buffer;
-        wire
-    }
-
-    /// A copy of a message that outlives the receive buffer, without an allocation of its own.
-    pub(super) fn keep(&mut self, bytes: &[u8]) -> Bytes {
-        let mut buffer = self.take_buffer();
-        buffer.extend_from_slice(bytes);
-        self.finish(buffer)
     }
 }
 

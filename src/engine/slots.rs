@@ -1,5 +1,7 @@
 //! A slab whose ids carry a generation, so that a stale id finds nothing instead of somebody else.
 
+use crate::sip::segments::Segments;
+
 /// Names one entry of a [`Slots`]; safe to keep after the entry is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct SlotId {
@@ -52,14 +54,14 @@ struct Slot<T> {
 /// Values by [`SlotId`], with reuse of freed places.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Segments<Slot<T>>,
     free: Vec<u32>,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Segments::default(),
             free: Vec::new(),
         }
     }
@@ -68,20 +70,21 @@ impl<T> Default for Slots<T> {
 impl<T> Slots<T> {
     /// Stores a value and names it.
     pub(super) fn insert(&mut self, value: T) -> SlotId {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
+        if let Some(index) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(index as usize)
+        {
             slot.value = Some(value);
             return SlotId {
                 index,
                 generation: slot.generation,
             };
         }
-        self.slots.push(Slot {
+        let index = self.slots.push(Slot {
             generation: 0,
             value: Some(value),
         });
         SlotId {
-            index: (self.slots.len() - 1) as u32,
+            index: index as u32,
             generation: 0,
         }
     }

@@ -158,7 +158,7 @@ impl Engine {
     }
 
     fn write_subscribe(&mut self, id: SlotId, to: Destination, branch: &[u8]) -> Option<Bytes> {
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
         let own = format!("sip:{}", self.host());
@@ -195,7 +195,7 @@ impl Engine {
             .header(b"Accept", PIDF.as_bytes())
             .number(b"Expires", u64::from(expires), b"")
             .body(None);
-        Some(self.finish(buffer))
+        Some(self.buffers.finish(buffer))
     }
 
     /// A response to our SUBSCRIBE.

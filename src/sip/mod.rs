@@ -11,6 +11,7 @@ pub mod message;
 pub mod method;
 pub mod net;
 pub mod random;
+pub mod segments;
 pub mod time;
 pub mod timer;
 pub mod transaction;

@@ -7,6 +7,8 @@
 //! There is no cancelling: the owner remembers what it still waits for and ignores what fires in vain. Timers of the
 //! same millisecond come in no promised order, but always in the same one.
 
+use super::segments::Segments;
+
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 const LEVELS: usize = 11;
@@ -20,7 +22,7 @@ struct Entry<T> {
 }
 
 /// Slots are lists of small blocks out of one pool, so a full slot wastes little and an empty one keeps nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Chunk<T> {
     entries: [Entry<T>; CHUNK],
     len: u32,
@@ -36,7 +38,7 @@ pub struct Wheel<T> {
     levels: u16,
     occupied: [u64; LEVELS],
     heads: Box<[[u32; SLOTS]; LEVELS]>,
-    chunks: Vec<Chunk<T>>,
+    chunks: Segments<Chunk<T>>,
     free: u32,
 }
 
@@ -50,7 +52,7 @@ impl<T: Copy> Wheel<T> {
             levels: 0,
             occupied: [0; LEVELS],
             heads: Box::new([[NIL; SLOTS]; LEVELS]),
-            chunks: Vec::new(),
+            chunks: Segments::default(),
             free: NIL,
         }
     }
@@ -147,12 +149,14 @@ impl<T: Copy> Wheel<T> {
             *chunk = fresh;
             return index;
         }
-        self.chunks.push(fresh);
-        (self.chunks.len() - 1) as u32
+        self.chunks.push(fresh) as u32
     }
 
+    /// Puts a chunk on the free list; returns the one after it.
     fn free_chunk(&mut self, index: u32) -> u32 {
-        let chunk = &mut self.chunks[index as usize];
+        let Some(chunk) = self.chunks.get_mut(index as usize) else {
+            return NIL;
+        };
         let next = chunk.next;
         chunk.next = self.free;
         self.free = index;
@@ -185,10 +189,9 @@ impl<T: Copy> Wheel<T> {
     fn cascade(&mut self, level: usize, slot: usize) {
         let mut head = core::mem::replace(&mut self.heads[level][slot], NIL);
         self.clear(level, slot);
-        while head != NIL {
-            for index in 0..self.chunks[head as usize].len as usize {
-                let entry = self.chunks[head as usize].entries[index];
-                self.place(entry);
+        while let Some(chunk) = self.chunks.get(head as usize).copied() {
+            for entry in &chunk.entries[..chunk.len as usize] {
+                self.place(*entry);
             }
             head = self.free_chunk(head);
         }

@@ -5,6 +5,7 @@
 //! wheel, and the wheel stays about as large as the pool. Deadlines are kept in the values; an entry that fires in
 //! vain is set again.
 
+use crate::sip::segments::Segments;
 use crate::sip::timer::Wheel;
 
 const NIL: u32 = u32::MAX;
@@ -30,7 +31,7 @@ struct Slot<T> {
 /// The pool. Ids are slot and generation; an id whose value was removed finds nothing.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
-    slots: Vec<Slot<T>>,
+    slots: Segments<Slot<T>>,
     free: u32,
     live: usize,
     wheel: Wheel<u32>,
@@ -40,7 +41,7 @@ impl<T: Timed> Pool<T> {
     /// An empty pool; the clock stands at `now` milliseconds.
     pub(super) fn new(now: u64) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Segments::default(),
             free: NIL,
             live: 0,
             wheel: Wheel::new(now),
@@ -60,13 +61,13 @@ impl<T: Timed> Pool<T> {
             slot.value = Some(value);
             return (index, slot.generation);
         }
-        self.slots.push(Slot {
+        let index = self.slots.push(Slot {
             generation: 0,
             next_free: NIL,
             wheel_at: NEVER,
             value: Some(value),
         });
-        ((self.slots.len() - 1) as u32, 0)
+        (index as u32, 0)
     }
 
     pub(super) fn get(&self, (index, generation): (u32, u32)) -> Option<&T> {
