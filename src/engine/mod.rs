@@ -350,10 +350,7 @@ impl Engine {
     /// Monotonic milliseconds at which [`Input::Tick`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        if self.presence.has_fan_out() {
-            return Some(0);
-        }
-        [self.layer.next_timeout(), self.wheel.next()]
+        [self.layer.next_timeout(), self.wheel.next(), self.presence.next_slice()]
             .into_iter()
             .flatten()
             .min()

@@ -55,6 +55,8 @@ pub(super) struct Subscription {
     /// Version last sent.
     sent: u32,
     in_flight: bool,
+    /// The NOTIFY in flight went as a datagram.
+    by_datagram: bool,
     /// Something newer than what was sent last waits.
     dirty: bool,
     /// A NOTIFY that must go whatever the pacing says: after a refresh, or the first.
@@ -154,6 +156,7 @@ impl Engine {
             pacing: Pacing::default(),
             sent: 0,
             in_flight: false,
+            by_datagram: false,
             dirty: false,
             owed: true,
             ending: (expires_s == 0).then_some(Reason::Timeout),
@@ -324,7 +327,12 @@ impl Engine {
             self.persist_subscription(id);
         }
         self.counters.notifies += 1;
-        self.layer.send(now, client, to, wire, is_reliable(to));
+        let reliable = is_reliable(to);
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id).filter(|_| !reliable) {
+            subscription.by_datagram = true;
+            self.presence.unanswered += 1;
+        }
+        self.layer.send(now, client, to, wire, reliable);
     }
 
     /// Renders a NOTIFY; also says whether the reserved block of sequence numbers was used up.
@@ -376,6 +384,9 @@ impl Engine {
             return;
         };
         subscription.in_flight = false;
+        if std::mem::take(&mut subscription.by_datagram) {
+            self.presence.unanswered -= 1;
+        }
         let ended = subscription.ending.is_some() && !subscription.owed;
         match (status, retry_after_s) {
             (200..300, _) if ended => self.remove_subscription(id),
@@ -411,6 +422,9 @@ impl Engine {
             return;
         };
         subscription.in_flight = false;
+        if std::mem::take(&mut subscription.by_datagram) {
+            self.presence.unanswered -= 1;
+        }
         subscription.dirty = true;
         if subscription.ending.is_some() {
             return self.remove_subscription(id);
@@ -469,6 +483,9 @@ impl Engine {
             return;
         };
         self.presence.by_tag.remove(&subscription.tag);
+        if subscription.by_datagram {
+            self.presence.unanswered -= 1;
+        }
         self.persist(record::subscription_key(&subscription.tag), None);
         if let Some(count) = self.presence.held.get_mut(&subscription.watcher) {
             *count -= 1;
@@ -534,6 +551,7 @@ impl Engine {
             pacing: Pacing::default(),
             sent: 0,
             in_flight: false,
+            by_datagram: false,
             dirty: true,
             owed: true,
             ending: None,

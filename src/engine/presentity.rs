@@ -25,6 +25,11 @@ use crate::sip::uri::Aor;
 
 /// NOTIFYs of one slice of a fan-out.
 const SLICE: usize = 256;
+/// With so many NOTIFYs in datagrams unanswered, the next slice waits for answers: receivers' buffers are not endless, and
+/// what they drop costs half a second each (Timer E).
+const UNANSWERED: usize = 1024;
+/// Those that never answer may not hold up the others for longer than this a slice, milliseconds.
+const PATIENCE_MS: u64 = 20;
 
 /// Somebody who is watched or has published.
 #[derive(Debug)]
@@ -60,12 +65,21 @@ pub(super) struct Presence {
     /// Subscriptions held by each watcher.
     pub(super) held: HashMap<Box<str>, usize>,
     fan_out: VecDeque<FanOut>,
+    /// NOTIFYs in datagrams that are not answered yet.
+    pub(super) unanswered: usize,
+    /// When the next slice goes at the latest.
+    fan_out_at: u64,
 }
 
 impl Presence {
-    /// Whether a fan-out waits for its next slice.
-    pub(super) fn has_fan_out(&self) -> bool {
-        !self.fan_out.is_empty()
+    /// When the next slice of a fan-out is due, on the monotonic clock; 0 is at once.
+    pub(super) fn next_slice(&self) -> Option<u64> {
+        let due = if self.unanswered < UNANSWERED {
+            0
+        } else {
+            self.fan_out_at
+        };
+        (!self.fan_out.is_empty()).then_some(due)
     }
 }
 
@@ -262,6 +276,10 @@ impl Engine {
 
     /// One slice of the oldest fan-out; a change on the way starts it again, so that the last state reaches all.
     pub(super) fn fan_out(&mut self, now: Now) {
+        if self.presence.next_slice().is_none_or(|due| due > now.mono_ms) {
+            return;
+        }
+        self.presence.fan_out_at = now.mono_ms + PATIENCE_MS;
         let Some(mut job) = self.presence.fan_out.pop_front() else {
             return;
         };
