@@ -124,8 +124,11 @@ fn a_refused_publication_is_neither_seen_nor_remembered() {
     assert_eq!(sim.notifies(), [""; 0]);
     // While it lasts, new state is refused at once and the old one is served.
     assert_eq!(sim.publish("bob", None, 600, Some("three")).0, 500);
+    let more = sim.subscribe("alice", BOB, 600);
+    assert_eq!(sim.status(&more), 500);
     let fetch = sim.subscribe("alice", BOB, 0);
-    assert_eq!(sim.status(&fetch), 500);
+    assert_eq!(sim.status(&fetch), 200);
+    assert!(sim.notifies()[0].contains("one"));
     sim.prompt = true;
     sim.recover();
     let (status, _) = sim.publish("bob", Some(&etag), 600, Some("two"));

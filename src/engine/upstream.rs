@@ -320,7 +320,10 @@ impl Engine {
             None if self.is_asking(resource) => self.show_unknown(id),
             None => {}
         }
-        self.persist_upstream(id);
+        // The dialog is known to the store by its 2xx; what changes with each NOTIFY is worth no sync.
+        if let Some((key, value)) = self.upstream_record(id) {
+            self.persist_lazily(key, Some(value));
+        }
         self.act(now, id, action);
     }
 
@@ -500,12 +503,15 @@ impl Engine {
     }
 
     fn persist_upstream(&mut self, id: SlotId) {
-        let Some(upstream) = self.upstreams.slots.get(id) else {
-            return;
-        };
+        if let Some((key, value)) = self.upstream_record(id) {
+            self.persist(key, Some(value));
+        }
+    }
+
+    fn upstream_record(&self, id: SlotId) -> Option<(Box<[u8]>, Box<[u8]>)> {
+        let upstream = self.upstreams.slots.get(id)?;
         let peer = self.peer_name(upstream.key.peer);
-        let (key, value) = (record::upstream_key(&upstream.key), record::upstream(upstream, &peer));
-        self.persist(key, Some(value));
+        Some((record::upstream_key(&upstream.key), record::upstream(upstream, &peer)))
     }
 
     /// The record of an upstream subscription that is still wanted.
