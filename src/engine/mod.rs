@@ -34,6 +34,8 @@ mod upstream;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]
+mod presence_tests;
+#[cfg(test)]
 mod sim;
 
 use std::collections::VecDeque;

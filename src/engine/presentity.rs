@@ -19,7 +19,8 @@ use super::undo::Undo;
 use super::{Engine, record};
 use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
-use crate::presence::{Document, PIDF, Rules, pidf};
+use crate::policy::snapshot::DialectId;
+use crate::presence::{Document, PIDF, pidf};
 use crate::sip::field::{EventHeader, MediaType, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::time::Now;
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// PUBLISH (RFC 3903 section 6) for the sender's own address.
-    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor, dialect: DialectId) {
         let view = request.view;
         let package = view.header(Name::Event).map(EventHeader::parse);
         match package {
@@ -142,6 +143,8 @@ impl Engine {
         if !self.speaks_of(view.body(), aor) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
+        let dialects = &self.snapshot.dialects;
+        let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
         let if_match = view
             .header(Name::SipIfMatch)
             .map(|v| String::from_utf8_lossy(v).into_owned());
@@ -149,6 +152,7 @@ impl Engine {
             if_match: if_match.as_deref(),
             expires_s,
             body: view.body(),
+            dialect: &dialect,
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);
@@ -246,21 +250,27 @@ impl Engine {
         }
     }
 
+    /// The rules have changed.
+    pub(super) fn recompose_all(&mut self) {
+        let ids: Vec<SlotId> = self.presence.resources.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if self.is_local_resource(id) {
+                self.recompose(id);
+            }
+        }
+    }
+
     /// The document of a local presentity as its publications and contacts stand now.
     pub(super) fn composed(&self, id: SlotId) -> Option<Bytes> {
-        let settings = &self.snapshot.presence;
-        let own = |list: &[std::sync::Arc<str>]| list.iter().map(|s| s.to_string()).collect();
-        let rules = Rules {
-            manual_classes: own(&settings.manual_classes),
-            manual_tuples: own(&settings.manual_tuples),
-        };
         let resource = self.presence.resources.get(id)?;
         let entity = resource.aor.to_uri();
         let open = !self.registrar.bindings(&resource.aor).is_empty();
-        Some(match resource.publications.compose(&entity, &rules) {
-            Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
-            None => Bytes::from(pidf::derived(&entity, open)),
-        })
+        Some(
+            match resource.publications.compose(&entity, &self.snapshot.presence.rules) {
+                Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
+                None => Bytes::from(pidf::derived(&entity, open)),
+            },
+        )
     }
 
     /// A new document for a resource, local or remote, once what it rests on is durable.

@@ -16,12 +16,15 @@ use super::registrar::Binding;
 use super::slots::SlotId;
 use super::timers::Kind;
 use super::upstream::{Key, Upstream};
-use crate::event::publication::Entry;
+use crate::event::publication::{Entry, Kept};
 use crate::policy::{Party, Snapshot};
 use crate::sip::dialog::Dialog;
 use crate::sip::net::{ListenerId, PeerId, Source, Transport};
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
+
+/// A key and a value.
+pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
 
 const VERSION: u8 = 1;
 /// Separates the parts of a key; no address holds it.
@@ -213,6 +216,7 @@ pub(super) fn publication(entry: &Entry) -> Box<[u8]> {
         .number(entry.age)
         .bytes(&entry.body)
         .bytes(entry.etag.as_bytes())
+        .bytes(entry.dialect.as_bytes())
         .done()
 }
 
@@ -387,6 +391,7 @@ impl Engine {
         let (expires_wall_ms, age, body) = (r.number()?, r.number()?, r.bytes()?);
         // Older records were kept under the present entity tag.
         let etag = if r.0.is_empty() { id } else { r.text()? };
+        let dialect = if r.0.is_empty() { "" } else { r.text()? };
         let Some(aor) = self.local_user(owner).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
@@ -394,7 +399,14 @@ impl Engine {
         let resource = self.presence.resources.get_mut(slot)?;
         resource
             .publications
-            .restore(id, etag, expires_wall_ms, age, body.into())
+            .restore(Kept {
+                id,
+                etag,
+                expires_wall_ms,
+                age,
+                body,
+                dialect,
+            })
             .ok()?;
         self.wheel
             .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Publication, slot);

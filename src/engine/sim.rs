@@ -20,7 +20,6 @@ users:
   - { aor: bob@a.example, password: { plain: x } }
 peers:
   - { name: b, domains: [b.example], transport: udp, next_hop: "127.0.0.9:5060", addresses: [127.0.0.9/32], probe: "off" }
-presence: { notify_min_interval: 0s }
 limits: { per_source: { requests: 10000000 } }
 store: { path: data }
 admin: { socket: s.sock, http: "off" }
@@ -54,7 +53,7 @@ impl Sim {
 
     /// With more lines of configuration.
     pub(super) fn with(rest: &str) -> Self {
-        let snapshot = Arc::new(crate::config::tests::snapshot(&format!("{CONFIG}{rest}")));
+        let snapshot = Self::snapshot(rest, "presence: { notify_min_interval: 0s }");
         let now = Now {
             mono_ms: 1000,
             wall_ms: 1_700_000_000_000,
@@ -71,6 +70,11 @@ impl Sim {
         };
         sim.input(Input::Tick);
         sim
+    }
+
+    /// The configuration, with other lines on presence.
+    pub(super) fn snapshot(rest: &str, presence: &str) -> Arc<crate::policy::Snapshot> {
+        Arc::new(crate::config::tests::snapshot(&format!("{CONFIG}{presence}\n{rest}")))
     }
 
     /// Starts again on what is durable, after `ms` of downtime.

@@ -508,7 +508,7 @@ impl Engine {
         }
     }
 
-    fn upstream_record(&self, id: SlotId) -> Option<(Box<[u8]>, Box<[u8]>)> {
+    fn upstream_record(&self, id: SlotId) -> Option<record::Pair> {
         let upstream = self.upstreams.slots.get(id)?;
         let peer = self.peer_name(upstream.key.peer);
         Some((record::upstream_key(&upstream.key), record::upstream(upstream, &peer)))

@@ -17,7 +17,21 @@ pub struct Entry {
     pub age: u64,
     /// The body as published.
     pub body: Box<[u8]>,
+    /// Dialect of its publisher.
+    pub dialect: Box<str>,
     document: Document,
+}
+
+/// A publication as a store keeps it; the fields are those of [`Entry`].
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "as in Entry")]
+pub struct Kept<'a> {
+    pub id: &'a str,
+    pub etag: &'a str,
+    pub expires_wall_ms: u64,
+    pub age: u64,
+    pub body: &'a [u8],
+    pub dialect: &'a str,
 }
 
 /// What a PUBLISH asks for.
@@ -29,6 +43,8 @@ pub struct Publish<'a> {
     pub expires_s: Option<u32>,
     /// The body; empty for a refresh or a removal.
     pub body: &'a [u8],
+    /// Dialect of the publisher.
+    pub dialect: &'a str,
 }
 
 /// Limits of publications.
@@ -141,6 +157,7 @@ impl Publications {
                     expires_wall_ms,
                     age: self.age(),
                     body: publish.body.into(),
+                    dialect: publish.dialect.into(),
                     document,
                 };
                 let before = std::mem::replace(&mut self.entries[at], entry);
@@ -157,6 +174,7 @@ impl Publications {
                     expires_wall_ms,
                     age,
                     body: publish.body.into(),
+                    dialect: publish.dialect.into(),
                     document,
                 });
                 accepted(&etag, None, true)
@@ -183,22 +201,16 @@ impl Publications {
     ///
     /// # Errors
     /// When the body does not parse any more.
-    pub fn restore(
-        &mut self,
-        id: &str,
-        etag: &str,
-        expires_wall_ms: u64,
-        age: u64,
-        body: Box<[u8]>,
-    ) -> Result<(), XmlError> {
-        let document = Document::parse(&body)?;
-        self.next_age = self.next_age.max(age);
+    pub fn restore(&mut self, kept: Kept<'_>) -> Result<(), XmlError> {
+        let document = Document::parse(kept.body)?;
+        self.next_age = self.next_age.max(kept.age);
         self.entries.push(Entry {
-            id: id.into(),
-            etag: etag.to_string(),
-            expires_wall_ms,
-            age,
-            body,
+            id: kept.id.into(),
+            etag: kept.etag.to_string(),
+            expires_wall_ms: kept.expires_wall_ms,
+            age: kept.age,
+            body: kept.body.into(),
+            dialect: kept.dialect.into(),
             document,
         });
         Ok(())
@@ -244,6 +256,7 @@ impl Publications {
                 body: &e.body,
                 document: &e.document,
                 age: e.age,
+                dialect: &e.dialect,
             })
             .collect();
         presence::compose(entity, &list, rules)
@@ -278,6 +291,7 @@ mod tests {
                 if_match,
                 expires_s,
                 body,
+                dialect: "rfc",
             },
             LIMITS,
             r,
