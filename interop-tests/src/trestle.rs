@@ -119,7 +119,15 @@ impl Trestle {
     /// # Errors
     /// When it does not get ready; the text is its output.
     pub fn start(dir: &Path, ports: Ports) -> Outcome<Self> {
-        let process = launch(dir)?;
+        Self::start_by(&mut command(dir), dir, ports)
+    }
+
+    /// The same by a command of one's own, which must end up as the program in `dir`.
+    ///
+    /// # Errors
+    /// When it does not get ready; the text is its output.
+    pub fn start_by(command: &mut Command, dir: &Path, ports: Ports) -> Outcome<Self> {
+        let process = Process::start(command, &dir.join("trestle.log"))?;
         let mut bridge = Self {
             process,
             dir: dir.to_path_buf(),
@@ -178,13 +186,19 @@ impl Trestle {
     /// # Errors
     /// When it does not come back.
     pub fn start_again(&mut self) -> Outcome {
-        self.process = launch(&self.dir)?;
+        self.process = Process::start(&mut command(&self.dir), &self.dir.join("trestle.log"))?;
         self.wait()
     }
 
     /// Makes it read its configuration again (SIGHUP).
     pub fn hang_up(&mut self) {
         self.process.signal(Signal::SIGHUP);
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The running process.
@@ -199,8 +213,8 @@ impl Trestle {
     }
 }
 
-fn launch(dir: &Path) -> Outcome<Process> {
+fn command(dir: &Path) -> Command {
     let mut command = Command::new(program());
     command.args(["run", "--config", "bridge.yaml"]).current_dir(dir);
-    Process::start(&mut command, &dir.join("trestle.log"))
+    command
 }

@@ -38,7 +38,7 @@ async fn ask(commands: &Commands, question: &str) -> Value {
     receiver.await.unwrap_or_default()
 }
 
-/// Ready once every peer has been heard of, up or down.
+/// Ready once every peer has been heard of, up or down, and while the store takes records.
 async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
     let peers = ask(&commands, "peers").await;
     let unknown: Vec<&str> = peers
@@ -48,7 +48,10 @@ async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
         .filter(|p| p["state"] == "unknown")
         .filter_map(|p| p["name"].as_str())
         .collect();
-    if unknown.is_empty() {
+    let store = ask(&commands, "store").await;
+    if let Some(failure) = store["failure"].as_str() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("the store: {failure}\n"))
+    } else if unknown.is_empty() {
         (StatusCode::OK, "ready\n".into())
     } else {
         (
@@ -80,6 +83,14 @@ async fn metrics(State(commands): State<Commands>) -> String {
             "# TYPE trestle_{name}{suffix} {kind}\ntrestle_{name}{suffix} {value}"
         );
     }
+    let store = ask(&commands, "store").await;
+    let failure = store["failure"].as_str();
+    let _ = writeln!(
+        out,
+        "# TYPE trestle_store_failing gauge\ntrestle_store_failing{{cause={:?}}} {}",
+        failure.unwrap_or_default(),
+        i32::from(failure.is_some())
+    );
     let peers = ask(&commands, "peers").await;
     let _ = writeln!(out, "# TYPE trestle_peer_up gauge");
     for peer in peers.as_array().into_iter().flatten() {

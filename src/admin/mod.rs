@@ -32,6 +32,7 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
     let encode = |value: Result<Value, serde_json::Error>| value.unwrap_or_else(|e| json!({ "error": e.to_string() }));
     match question {
         "status" => encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status()))),
+        "store" => json!({ "failure": shard.store_failure() }),
         "peers" => encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now)))),
         "subscriptions" => {
             encode(shard.with_engine(|engine, now| serde_json::to_value(engine.subscription_status(now))))

@@ -52,6 +52,10 @@ pub struct Shard {
     wake: tokio::sync::Notify,
     reloaded: tokio::sync::Notify,
     trace: RefCell<Option<crate::admin::trace::Tap>>,
+    /// Number of the last record handed to the store.
+    appended: Cell<u64>,
+    /// Why the store does not take records, while it does not.
+    store_failure: RefCell<Option<String>>,
 }
 
 impl core::fmt::Debug for Shard {
@@ -81,6 +85,8 @@ impl Shard {
             wake: tokio::sync::Notify::new(),
             reloaded: tokio::sync::Notify::new(),
             trace: RefCell::new(None),
+            appended: Cell::new(0),
+            store_failure: RefCell::new(None),
         })
     }
 
@@ -166,9 +172,18 @@ impl Shard {
                     port,
                     transport,
                 } => self.resolve(token, host, port, transport),
-                Output::Persist { lsn, key, value } => {
+                Output::Persist {
+                    lsn,
+                    key,
+                    value,
+                    awaited,
+                } => {
                     if let Some(store) = &*self.store.borrow() {
-                        store.append(lsn, &key, value.as_deref());
+                        match awaited {
+                            true => store.append(lsn, &key, value.as_deref()),
+                            false => store.append_lazily(lsn, &key, value.as_deref()),
+                        }
+                        self.appended.set(lsn);
                         persisted = true;
                     }
                 }
@@ -264,16 +279,32 @@ impl Shard {
     pub fn on_store(&self, event: store::Event) {
         match event {
             store::Event::Durable { lsn } => self.handle(Input::Durable { lsn }),
-            store::Event::Failed { lsn, upto, error } => {
-                tracing::error!(%error, "the store does not take records; what needs it is answered 500");
-                self.handle(Input::StoreFailed { lsn, upto });
-            }
+            store::Event::Failed { keys, error, .. } => return self.on_store_failed(keys, &error),
             store::Event::Recovered => {
                 tracing::info!("the store takes records again");
+                *self.store_failure.borrow_mut() = None;
                 self.handle(Input::StoreRecovered);
             }
         }
         self.drain();
+    }
+
+    fn on_store_failed(&self, keys: Vec<Box<[u8]>>, error: &store::StoreError) {
+        // One line a failure: what was on its way when it happened adds nothing.
+        if self.store_failure.borrow().is_none() {
+            tracing::error!(%error, "the store does not take records; what needs it is answered 500");
+            *self.store_failure.borrow_mut() = Some(error.to_string());
+        }
+        self.handle(Input::StoreFailed { keys });
+        self.drain();
+        if let Some(store) = &*self.store.borrow() {
+            store.give_up(self.appended.get());
+        }
+    }
+
+    /// Why the store does not take records; `None` while it does.
+    pub fn store_failure(&self) -> Option<String> {
+        self.store_failure.borrow().clone()
     }
 
     /// A new configuration: the engine follows, connections whose identity is not what it was are closed.
@@ -306,6 +337,8 @@ impl Shard {
 
     /// Flushes and closes the store.
     pub fn close_store(&self) {
+        self.engine.borrow_mut().save_delivered();
+        self.drain();
         if let Some(store) = self.store.borrow_mut().take()
             && let Err(error) = store.close()
         {

@@ -545,3 +545,35 @@ fn a_source_without_that_line_still_renders() {
        |   ^
     "#);
 }
+
+#[test]
+fn marks_of_composition_are_data_and_the_short_keys_still_work() {
+    let base = |presence: &str| {
+        format!(
+            "domains: [a.example]\nidentity: {{ host: a.example, certificate: c.pem, key: c.key }}\nlisteners:\n  - {{ name: udp, \
+             transport: udp, bind: [\"127.0.0.1:5060\"] }}\npresence: {presence}\nstore: {{ path: data }}\nadmin: {{ socket: s, http: \
+             \"off\" }}\n"
+        )
+    };
+    let rules = |presence: &str| snapshot(&base(presence)).presence.rules;
+    let usual = rules("{ notify_min_interval: 5s }");
+    assert_eq!((usual.manual.len(), usual.dnd.len()), (2, 0));
+    assert_eq!(usual.manual[1].tuple.as_deref(), Some("manual*"));
+    assert_eq!(usual.dnd_elements, ["dnd".into(), "do-not-disturb".into()]);
+    let own = rules(
+        "{ manual_classes: [], manual_tuples: [x], manual: [{ class: c, dialect: rfc }], dnd: { elements: [q], marks: [{ tuple: y }] } }",
+    );
+    assert_eq!((own.manual.len(), own.manual[1].dialect.as_deref()), (2, Some("rfc")));
+    assert_eq!(
+        (own.dnd[0].tuple.as_deref(), own.dnd_elements),
+        (Some("y"), vec!["q".into()])
+    );
+    for (presence, said) in [
+        ("{ manual: [{ dialect: klingon }] }", "there is no dialect `klingon`"),
+        ("{ manual: [{}] }", "a mark without keys marks nothing"),
+        ("{ dnd: { elemnts: [] } }", "elemnts"),
+    ] {
+        let text = problems(&[("bridge.yaml", &base(presence))]);
+        assert!(text.contains(said) && text.contains("bridge.yaml:5:"), "{text}");
+    }
+}

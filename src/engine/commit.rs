@@ -1,14 +1,15 @@
 //! Promises that wait for the store: an answer that says 2xx leaves only when its record is durable.
 //!
-//! The engine changes its state at once and appends a record; the 2xx, and what must follow it on the wire, waits in
-//! order of log sequence number. If the store fails, the waiting answers become 500 and the state is taken back by the
-//! sender's retry: a false 2xx is never sent.
+//! The engine changes its state at once and appends a record. The 2xx, and whatever others would see of the change
+//! (NOTIFYs, deliveries), wait in order of log sequence number. Beside them waits an [`Undo`]: if the store fails, the
+//! answers become 500 and the state is what it was before, so what was refused is neither seen nor remembered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use super::slots::SlotId;
+use super::undo::Undo;
 use super::{Engine, Output};
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
@@ -16,15 +17,23 @@ use crate::sip::transaction::ServerId;
 /// What happens when a record is durable.
 #[derive(Debug)]
 pub(super) enum Promise {
-    /// Answer a request; `otherwise` is the 500 for a store that failed.
-    Answer {
-        server: ServerId,
-        status: u16,
-        wire: Bytes,
-        otherwise: Bytes,
-    },
+    /// Answer a request; what the 500 of a failed store says is taken from `wire`.
+    Answer { server: ServerId, status: u16, wire: Bytes },
     /// Send the NOTIFY that follows the 2xx.
     Notify(SlotId),
+    /// Show watchers a document.
+    Show(SlotId, Bytes),
+    /// Tell all watchers, because it is not known what they saw last.
+    Repeat(SlotId),
+    /// Deliver what is kept for somebody who has registered.
+    Deliver(SlotId),
+}
+
+/// One entry of the queue.
+#[derive(Debug)]
+enum Step {
+    Keep(Promise),
+    TakeBack(Undo),
 }
 
 /// Records on their way to the store.
@@ -33,9 +42,13 @@ pub(super) struct Journal {
     durable: bool,
     broken: bool,
     next_lsn: u64,
-    /// Everything up to here is durable.
+    /// The last record that somebody may wait for.
+    awaited: u64,
+    /// Everything up to here is durable, or given up.
     durable_upto: u64,
-    waiting: VecDeque<(u64, Promise)>,
+    waiting: VecDeque<(u64, Step)>,
+    /// Keys whose last record did not reach the store; their state is written when it recovers.
+    lost: BTreeSet<Box<[u8]>>,
 }
 
 impl Journal {
@@ -44,14 +57,11 @@ impl Journal {
             durable,
             broken: false,
             next_lsn: 1,
+            awaited: 0,
             durable_upto: 0,
             waiting: VecDeque::new(),
+            lost: BTreeSet::new(),
         }
-    }
-
-    /// Marks the store as failing or well.
-    pub(super) fn set_broken(&mut self, broken: bool) {
-        self.broken = broken;
     }
 
     /// Whether an answer waits for the store.
@@ -63,64 +73,177 @@ impl Journal {
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
+
+    /// The number of the last record that somebody may wait for; see [`Journal::is_settled`].
+    pub(super) fn position(&self) -> u64 {
+        self.awaited
+    }
+
+    /// Whether everything up to a position is durable.
+    pub(super) fn is_settled(&self, position: u64) -> bool {
+        !self.durable || position <= self.durable_upto
+    }
 }
 
 impl Engine {
-    /// Appends a record; nothing waits for it.
+    /// Appends a record; nothing waits for it by this alone.
     pub(super) fn persist(&mut self, key: Box<[u8]>, value: Option<Box<[u8]>>) {
-        if self.journal.durable {
-            let lsn = self.journal.next_lsn;
-            self.journal.next_lsn += 1;
-            self.outputs.push_back(Output::Persist { lsn, key, value });
+        self.append(key, value, true);
+    }
+
+    /// Appends a record that nothing will ever wait for.
+    pub(super) fn persist_lazily(&mut self, key: Box<[u8]>, value: Option<Box<[u8]>>) {
+        self.append(key, value, false);
+    }
+
+    fn append(&mut self, key: Box<[u8]>, value: Option<Box<[u8]>>, awaited: bool) {
+        if !self.journal.durable {
+            return;
         }
+        if self.journal.broken {
+            self.journal.lost.insert(key);
+            return;
+        }
+        let lsn = self.journal.next_lsn;
+        self.journal.next_lsn += 1;
+        if awaited {
+            self.journal.awaited = lsn;
+        }
+        self.outputs.push_back(Output::Persist {
+            lsn,
+            key,
+            value,
+            awaited,
+        });
     }
 
     /// Keeps a promise once everything appended so far is durable.
     pub(super) fn promise(&mut self, now: Now, promise: Promise) {
-        let lsn = self.journal.next_lsn - 1;
+        let lsn = self.journal.awaited;
         // A promise with nothing to wait for must not wait for somebody else's record. Promises keep their order.
-        let settled = lsn <= self.journal.durable_upto && self.journal.waiting.is_empty();
-        if !self.journal.durable || settled {
+        if self.journal.is_settled(lsn) && self.journal.waiting.is_empty() {
             return self.keep_promise(now, promise);
         }
-        self.journal.waiting.push_back((lsn, promise));
+        self.journal.waiting.push_back((lsn, Step::Keep(promise)));
+    }
+
+    /// Notes how to take back what was appended last, should it not become durable.
+    pub(super) fn or_undo(&mut self, undo: Undo) {
+        let lsn = self.journal.awaited;
+        if self.journal.is_settled(lsn) && self.journal.waiting.is_empty() {
+            return self.settle(undo);
+        }
+        self.journal.waiting.push_back((lsn, Step::TakeBack(undo)));
     }
 
     pub(super) fn on_durable(&mut self, now: Now, lsn: u64) {
         self.journal.durable_upto = self.journal.durable_upto.max(lsn);
         while self.journal.waiting.front().is_some_and(|(at, _)| *at <= lsn) {
-            if let Some((_, promise)) = self.journal.waiting.pop_front() {
-                self.keep_promise(now, promise);
+            match self.journal.waiting.pop_front() {
+                Some((_, Step::Keep(promise))) => self.keep_promise(now, promise),
+                Some((_, Step::TakeBack(undo))) => self.settle(undo),
+                None => {}
             }
         }
     }
 
-    pub(super) fn on_store_failed(&mut self, now: Now, lsn: u64, upto: u64) {
-        self.journal.set_broken(true);
-        // Nothing is written again of what failed, so nothing may wait for it.
-        self.journal.durable_upto = self.journal.durable_upto.max(upto);
-        let (lost, kept) = self
-            .journal
-            .waiting
-            .drain(..)
-            .partition(|(at, _)| (lsn..=upto).contains(at));
-        self.journal.waiting = kept;
-        let lost: VecDeque<(u64, Promise)> = lost;
-        for (_, promise) in lost {
-            if let Promise::Answer { server, otherwise, .. } = promise {
-                self.layer.respond(now, server, 500, otherwise);
+    /// Records are lost. Whatever else is on its way was built on them: all of it is given up, and the store takes
+    /// nothing more before it has been told so.
+    pub(super) fn on_store_failed(&mut self, now: Now, keys: Vec<Box<[u8]>>) {
+        self.journal.broken = true;
+        self.journal.durable_upto = self.journal.next_lsn - 1;
+        self.journal.lost.extend(keys);
+        let (mut undos, mut after) = (Vec::new(), Vec::new());
+        for (_, step) in std::mem::take(&mut self.journal.waiting) {
+            match step {
+                Step::TakeBack(undo) => undos.push(undo),
+                Step::Keep(Promise::Answer { server, wire, .. }) => {
+                    let wire = refused(&wire, self.host());
+                    self.layer.respond(now, server, 500, wire);
+                }
+                Step::Keep(Promise::Show(id, body)) => after.push(Promise::Show(id, body)),
+                Step::Keep(Promise::Repeat(id)) => after.push(Promise::Repeat(id)),
+                Step::Keep(Promise::Notify(_) | Promise::Deliver(_)) => {}
             }
+        }
+        for undo in undos.into_iter().rev() {
+            self.take_back(now, undo);
+        }
+        for promise in after {
+            match promise {
+                // Composed from what has just been taken back, perhaps.
+                Promise::Show(id, _) if self.is_local_resource(id) => self.recompose(id),
+                other => self.keep_promise(now, other),
+            }
+        }
+    }
+
+    /// The store takes records again: what it missed meanwhile is written as it stands now.
+    pub(super) fn on_store_recovered(&mut self) {
+        self.journal.broken = false;
+        for key in std::mem::take(&mut self.journal.lost) {
+            let value = self.value_of(&key);
+            self.persist(key, value);
         }
     }
 
     fn keep_promise(&mut self, now: Now, promise: Promise) {
         match promise {
-            Promise::Answer {
-                server, status, wire, ..
-            } => {
+            Promise::Answer { server, status, wire } => {
                 self.layer.respond(now, server, status, wire);
             }
-            Promise::Notify(id) => self.notify_now(now, id),
+            Promise::Notify(id) => self.confirmed(now, id),
+            Promise::Show(id, body) => self.shown(id, body),
+            Promise::Repeat(id) => self.repeat_to_all(id),
+            Promise::Deliver(id) => self.deliver_next(now, id),
         }
+    }
+}
+
+/// The 500 that takes the place of an answer of ours: its start and what names the transaction, nothing of its promise.
+pub(super) fn refused(wire: &[u8], host: &str) -> Bytes {
+    const KEPT: [&[u8]; 5] = [b"via", b"from", b"to", b"call-id", b"cseq"];
+    let mut out = b"SIP/2.0 500 Store Failure\r\n".to_vec();
+    let mut keep = false;
+    for line in wire.split_inclusive(|b| *b == b'\n').skip(1) {
+        if line.trim_ascii().is_empty() {
+            break;
+        }
+        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            let name = line.split(|b| *b == b':').next().unwrap_or_default().trim_ascii();
+            keep = KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)) || COMPACT.contains(&name);
+        }
+        if keep {
+            out.extend_from_slice(line);
+        }
+    }
+    out.extend_from_slice(format!("Warning: {}\r\nContent-Length: 0\r\n\r\n", warning(host)).as_bytes());
+    out.into()
+}
+
+const COMPACT: [&[u8]; 8] = [b"v", b"V", b"f", b"F", b"t", b"T", b"i", b"I"];
+
+/// Says in a response why it is a 500.
+pub(super) fn warning(host: &str) -> String {
+    format!("399 {host} \"the store does not take records now; try again\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_the_transaction_and_nothing_of_the_promise() {
+        let ok =
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nv: SIP/2.0/UDP b\r\nFrom: <sip:a@x>;tag=1\r\n\
+            To: <sip:b@x>\r\n ;tag=2\r\nCall-ID: c\r\nCSeq: 1 PUBLISH\r\nSIP-ETag: e\r\n ;folded\r\nExpires: 5\r\n\
+            Content-Length: 0\r\n\r\n";
+        let text = String::from_utf8_lossy(&refused(ok, "h.example")).into_owned();
+        assert_eq!(
+            text,
+            "SIP/2.0 500 Store Failure\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nv: SIP/2.0/UDP b\r\nFrom: <sip:a@x>;tag=1\r\n\
+             To: <sip:b@x>\r\n ;tag=2\r\nCall-ID: c\r\nCSeq: 1 PUBLISH\r\nWarning: 399 h.example \"the store does not take \
+             records now; try again\"\r\nContent-Length: 0\r\n\r\n"
+        );
     }
 }

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::commit::Promise;
+use super::commit::{Promise, refused};
 use super::forward::{Manner, Owner, is_reliable};
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
+use super::undo::Undo;
 use super::{Engine, record};
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, Index, parse};
@@ -24,12 +25,16 @@ use crate::sip::write;
 
 /// Delivery that failed is tried again after this, while the user is registered.
 const RETRY_MS: u64 = 30_000;
+/// A message that is not durable yet is looked at again after this.
+const SETTLING_MS: u64 = 20;
 
 /// One kept message: the request as it came.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) id: [u8; 16],
     pub(super) request: Bytes,
+    /// Where the journal stood when it was kept.
+    pub(super) position: u64,
 }
 
 /// Kept messages of one user.
@@ -75,11 +80,19 @@ impl Offline {
     }
 
     /// Puts a message at the end of a user's queue.
-    pub(super) fn push(&mut self, aor: &Aor, stored: Stored) {
+    pub(super) fn push(&mut self, aor: &Aor, stored: Stored) -> SlotId {
         let id = self.entry(aor);
         if let Some(entry) = self.boxes.get_mut(id) {
             entry.queue.push_back(stored);
         }
+        id
+    }
+
+    /// A kept message by its id.
+    pub(super) fn get(&self, aor: &Aor, id: &[u8]) -> Option<&[u8]> {
+        let mailbox = self.boxes.get(*self.by_aor.get(aor)?)?;
+        let stored = mailbox.queue.iter().find(|s| s.id == id)?;
+        Some(&stored.request)
     }
 }
 
@@ -122,11 +135,7 @@ impl Engine {
         aor: &Aor,
     ) {
         let full = self.messages.waiting(aor) >= self.snapshot.messages.max_stored as usize;
-        let status = match (full, self.journal.is_broken()) {
-            (true, _) => 480,
-            (_, true) => 500,
-            _ => 202,
-        };
+        let status = if full { 480 } else { 202 };
         let Some(wire) = self.answer_to_kept(kept, framing, source, status, "") else {
             return;
         };
@@ -134,25 +143,21 @@ impl Engine {
             self.layer.respond(now, server, status, wire);
             return;
         }
-        let otherwise = self.answer_to_kept(kept, framing, source, 500, "").unwrap_or_default();
+        if self.journal.is_broken() {
+            let wire = refused(&wire, self.host());
+            self.layer.respond(now, server, 500, wire);
+            return;
+        }
+        let id = self.random.token::<16>();
+        self.persist(record::message_key(aor, &id), Some(kept.as_ref().into()));
         let stored = Stored {
-            id: self.random.token::<16>(),
+            id,
             request: Bytes::copy_from_slice(kept),
+            position: self.journal.position(),
         };
-        self.persist(
-            record::message_key(aor, &stored.id),
-            Some(stored.request.as_ref().into()),
-        );
-        self.messages.push(aor, stored);
-        self.promise(
-            now,
-            Promise::Answer {
-                server,
-                status,
-                wire,
-                otherwise,
-            },
-        );
+        let mailbox = self.messages.push(aor, stored);
+        self.or_undo(Undo::Message { mailbox, id });
+        self.promise(now, Promise::Answer { server, status, wire });
     }
 
     /// The user is registered: the oldest kept message goes first, one at a time.
@@ -160,16 +165,20 @@ impl Engine {
         let Some(id) = self.messages.by_aor.get(aor).copied() else {
             return;
         };
-        self.deliver_next(now, id);
+        self.promise(now, Promise::Deliver(id));
     }
 
-    fn deliver_next(&mut self, now: Now, id: SlotId) {
+    pub(super) fn deliver_next(&mut self, now: Now, id: SlotId) {
         let Some(entry) = self.messages.boxes.get_mut(id).filter(|b| !b.delivering) else {
             return;
         };
         let (aor, Some(stored)) = (entry.aor.clone(), entry.queue.front().cloned()) else {
             return;
         };
+        if !self.journal.is_settled(stored.position) {
+            // Its sender may yet be told 500.
+            return self.wheel.arm(now.mono_ms + SETTLING_MS, Kind::Delivery, id);
+        }
         let hops = self.contact_hops(&aor);
         let Some((hop, to)) = hops.first().and_then(|h| Some((h, *h.destinations.first()?))) else {
             return;
@@ -203,6 +212,19 @@ impl Engine {
             entry.delivering = true;
         }
         self.layer.send(now, client, to, wire, is_reliable(to));
+    }
+
+    /// A message whose sender was told 500.
+    pub(super) fn forget_message(&mut self, mailbox: SlotId, id: [u8; 16]) {
+        let Some(entry) = self.messages.boxes.get_mut(mailbox) else {
+            return;
+        };
+        entry.queue.retain(|stored| stored.id != id);
+        if entry.queue.is_empty() {
+            let aor = entry.aor.clone();
+            self.messages.boxes.remove(mailbox);
+            self.messages.by_aor.remove(&aor);
+        }
     }
 
     fn forget_front(&mut self, id: SlotId) {

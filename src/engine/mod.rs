@@ -8,6 +8,7 @@
 mod auth;
 mod buffers;
 mod commit;
+mod delivered;
 mod facts;
 mod forward;
 mod inbound;
@@ -28,7 +29,15 @@ mod route_token;
 mod slots;
 mod status;
 mod timers;
+mod undo;
 mod upstream;
+
+#[cfg(test)]
+mod durability_tests;
+#[cfg(test)]
+mod presence_tests;
+#[cfg(test)]
+mod sim;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -98,12 +107,11 @@ pub enum Input<'a> {
         /// Log sequence number of [`Output::Persist`].
         lsn: u64,
     },
-    /// The records `lsn..=upto` are lost; the answers that waited for them become 500.
+    /// Records are lost, and with them all that is still on its way; the answers that waited become 500. The store must
+    /// take nothing before it knows that this has been heard.
     StoreFailed {
-        /// The first record lost.
-        lsn: u64,
-        /// The last record lost.
-        upto: u64,
+        /// What the lost records are about.
+        keys: Vec<Box<[u8]>>,
     },
     /// The store writes again after a failure.
     StoreRecovered,
@@ -151,6 +159,8 @@ pub enum Output {
         key: Box<[u8]>,
         /// Its state, or `None` when it is gone.
         value: Option<Box<[u8]>>,
+        /// Whether something may wait for it; else it needs no sync of its own.
+        awaited: bool,
     },
     /// Close a connection whose trust is gone.
     Close {
@@ -327,8 +337,8 @@ impl Engine {
             Input::SendFailed { token } => self.on_send_failed(now, token),
             Input::Resolved { token, targets } => self.on_resolved(now, token, targets),
             Input::Durable { lsn } => self.on_durable(now, lsn),
-            Input::StoreFailed { lsn, upto } => self.on_store_failed(now, lsn, upto),
-            Input::StoreRecovered => self.journal.set_broken(false),
+            Input::StoreFailed { keys } => self.on_store_failed(now, keys),
+            Input::StoreRecovered => self.on_store_recovered(),
             Input::AclResolved { host, addresses } => {
                 self.snapshot = Arc::new(self.snapshot.with_resolved(&host, &addresses));
             }

@@ -14,6 +14,7 @@ use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
 use super::slots::SlotId;
 use super::timers::Kind;
+use super::undo::Undo;
 use super::{Engine, record};
 use crate::event::{Pacing, Package, Reason, SubscriptionState};
 use crate::policy::Party;
@@ -22,7 +23,7 @@ use crate::sip::dialog::{Dialog, Parts};
 use crate::sip::field::{EventHeader, NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::Malformed;
-use crate::sip::net::Destination;
+use crate::sip::net::{Destination, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::Why;
 use crate::sip::uri::Aor;
@@ -35,6 +36,8 @@ pub(super) type Tag = [u8; 16];
 const RETRY_MS: u64 = 10_000;
 /// Sequence numbers are reserved in blocks, so that a restart continues above the last one used.
 const CSEQ_BLOCK: u32 = 64;
+/// The next block is reserved this much early, so that it is durable before its first number is used.
+const CSEQ_MARGIN: u32 = 16;
 
 /// One subscription we serve.
 #[derive(Debug)]
@@ -63,6 +66,26 @@ pub(super) struct Subscription {
     owed: bool,
     ending: Option<Reason>,
     tried_flow: bool,
+    /// Answers to its SUBSCRIBEs that wait for the store; no NOTIFY may overtake them.
+    unconfirmed: u8,
+    /// When it was made or refreshed, by [`Engine::moment`].
+    pub(super) born: u64,
+}
+
+/// Of a subscription whose record does not say when it was made.
+pub(super) const UNKNOWN_BIRTH: u64 = u64::MAX;
+
+impl Subscription {
+    /// Whether the watcher has confirmed a version, and nothing else is due to it.
+    pub(super) fn has_seen(&self, version: u32) -> bool {
+        let quiet = !self.in_flight && !self.dirty && !self.owed && self.unconfirmed == 0;
+        quiet && self.sent == version && self.ending.is_none()
+    }
+
+    /// The watcher confirmed this version before the restart.
+    pub(super) fn mark_seen(&mut self, version: u32) {
+        (self.sent, self.dirty, self.owed) = (version, false, false);
+    }
 }
 
 impl Engine {
@@ -105,8 +128,10 @@ impl Engine {
             self.answer(now, request, Answer::new(423, phrase(423)).with(&headers));
             return Err(());
         }
-        if self.journal.is_broken() {
-            self.answer(now, request, Answer::new(500, "Store Failure"));
+        // A fetch is served from memory: nothing of it is kept.
+        let fetch = wanted == 0 && request.essentials.to.tag().is_none();
+        if self.journal.is_broken() && !fetch {
+            self.answer_store_failure(now, request);
             return Err(());
         }
         Ok(wanted.min(max))
@@ -161,6 +186,8 @@ impl Engine {
             owed: true,
             ending: (expires_s == 0).then_some(Reason::Timeout),
             tried_flow: false,
+            unconfirmed: 0,
+            born: self.moment(),
         };
         let id = self.add_subscription(subscription);
         if expires_s > 0 {
@@ -168,6 +195,7 @@ impl Engine {
             self.wheel
                 .arm(now.mono_ms + u64::from(expires_s) * 1000, Kind::Subscription, id);
         }
+        self.or_undo(Undo::NewSubscription(id));
         self.confirm_subscription(now, request, id, expires_s, &dialog_tag);
     }
 
@@ -221,17 +249,35 @@ impl Engine {
         let headers: [(&[u8], &[u8]); 2] = [(b"Expires", expires.as_bytes()), (b"Contact", &contact)];
         let answer = Answer::new(200, "OK").with(&headers).tag(tag);
         let wire = self.write_answer(request.source, request.view, answer);
-        let otherwise = self.write_answer(request.source, request.view, Answer::new(500, "Store Failure").tag(tag));
-        self.promise(
-            now,
-            Promise::Answer {
-                server: request.server,
-                status: 200,
-                wire,
-                otherwise,
-            },
-        );
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+            subscription.unconfirmed = subscription.unconfirmed.saturating_add(1);
+        }
+        let (server, status) = (request.server, 200);
+        self.promise(now, Promise::Answer { server, status, wire });
         self.promise(now, Promise::Notify(id));
+    }
+
+    /// The 2xx to a SUBSCRIBE has gone; its NOTIFY follows.
+    pub(super) fn confirmed(&mut self, now: Now, id: SlotId) {
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+            subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+            self.notify_now(now, id);
+        }
+    }
+
+    /// A refresh, or an end, that was refused for want of a store: all is as before.
+    pub(super) fn take_back_refresh(&mut self, now: Now, id: SlotId, source: Source, expires_wall_ms: u64) {
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
+        subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+        (subscription.reach.source, subscription.expires_wall_ms) = (source, expires_wall_ms);
+        (subscription.ending, subscription.owed) = (None, false);
+        let left = expires_wall_ms.saturating_sub(now.wall_ms);
+        self.wheel.arm(now.mono_ms + left, Kind::Subscription, id);
+        if subscription.dirty {
+            self.state_changed(now, id);
+        }
     }
 
     fn reply_path(&self, reach: &Reach) -> Destination {
@@ -256,8 +302,15 @@ impl Engine {
         let Ok(expires_s) = self.read_subscribe(now, request) else {
             return;
         };
+        let born = self.moment();
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
+        };
+        subscription.born = born;
+        let undo = Undo::Refresh {
+            subscription: id,
+            source: subscription.reach.source,
+            expires_wall_ms: subscription.expires_wall_ms,
         };
         subscription.reach.source = *request.source;
         subscription.expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
@@ -271,6 +324,7 @@ impl Engine {
             self.wheel
                 .arm(now.mono_ms + u64::from(expires_s) * 1000, Kind::Subscription, id);
         }
+        self.or_undo(undo);
         self.confirm_subscription(now, request, id, expires_s, &tag);
     }
 
@@ -278,16 +332,22 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        let Some(resource) = self.presence.resources.get(subscription.resource) else {
-            return;
-        };
+        let key = record::subscription_key(&subscription.tag);
+        if let Some(value) = self.subscription_value(id) {
+            self.persist(key, Some(value));
+        }
+    }
+
+    /// The record of a subscription; `None` once it ends.
+    pub(super) fn subscription_value(&self, id: SlotId) -> Option<Box<[u8]>> {
+        let subscription = self.presence.subscriptions.get(id).filter(|s| s.ending.is_none())?;
+        let resource = self.presence.resources.get(subscription.resource)?;
         let upstream = resource
             .upstream
             .and_then(|id| self.upstreams.slots.get(id))
             .map(|u| &u.key);
         let party = self.party_name(subscription.reach.party);
-        let value = record::subscription(subscription, &resource.aor, upstream, &party);
-        self.persist(record::subscription_key(&subscription.tag.clone()), Some(value));
+        Some(record::subscription(subscription, &resource.aor, upstream, &party))
     }
 
     /// The resource has a new state for this subscription: now, or when pacing and the NOTIFY in flight allow.
@@ -297,7 +357,7 @@ impl Engine {
             return;
         };
         subscription.dirty = true;
-        if subscription.in_flight || subscription.ending.is_some() {
+        if subscription.in_flight || subscription.unconfirmed > 0 || subscription.ending.is_some() {
             return;
         }
         match subscription.pacing.try_send(now.mono_ms, min_interval) {
@@ -311,7 +371,7 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        if subscription.in_flight {
+        if subscription.in_flight || subscription.unconfirmed > 0 {
             return;
         }
         let to = match (subscription.tried_flow, subscription.reach.source.flow) {
@@ -351,7 +411,7 @@ impl Engine {
             None => SubscriptionState::Active(Some(u32::try_from(left).unwrap_or(u32::MAX))),
         };
         let cseq = subscription.dialog.next_cseq();
-        let past_ceiling = cseq >= subscription.cseq_ceiling;
+        let past_ceiling = cseq + CSEQ_MARGIN >= subscription.cseq_ceiling;
         if past_ceiling {
             subscription.cseq_ceiling = cseq + CSEQ_BLOCK;
         }
@@ -408,10 +468,13 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        if subscription.owed {
+        let (resource, owed, dirty) = (subscription.resource, subscription.owed, subscription.dirty);
+        if owed {
             self.notify_now(now, id);
-        } else if subscription.dirty {
+        } else if dirty {
             self.state_changed(now, id);
+        } else {
+            self.note_delivery(now, resource);
         }
     }
 
@@ -520,11 +583,11 @@ pub(super) struct Restored<'a> {
     pub(super) reach: Reach,
     pub(super) expires_wall_ms: u64,
     pub(super) cseq_ceiling: u32,
+    pub(super) born: u64,
 }
 
 impl Engine {
-    /// Puts a subscription back after a restart. What the watcher saw last is not known, so it gets one NOTIFY, which
-    /// may repeat that state.
+    /// Puts a subscription back after a restart. Whether its watcher is told anything is decided once all is back.
     pub(super) fn restored_subscription(&mut self, restored: Restored<'_>) -> SlotId {
         let Restored {
             resource,
@@ -536,6 +599,7 @@ impl Engine {
             reach,
             expires_wall_ms,
             cseq_ceiling,
+            born,
         } = restored;
         let id = self.add_subscription(Subscription {
             resource,
@@ -556,8 +620,12 @@ impl Engine {
             owed: true,
             ending: None,
             tried_flow: false,
+            unconfirmed: 0,
+            born,
         });
-        self.wheel.arm(self.clock.mono_ms + 1, Kind::Subscription, id);
+        if born != UNKNOWN_BIRTH {
+            self.presence.moment = self.presence.moment.max(born);
+        }
         id
     }
 }

@@ -9,15 +9,18 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::commit::Promise;
+use super::delivered::Keeping;
 use super::notifier::Subscription;
 use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
+use super::undo::Undo;
 use super::{Engine, record};
 use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
-use crate::presence::{Document, PIDF, Rules, pidf};
+use crate::policy::snapshot::DialectId;
+use crate::presence::{Document, PIDF, pidf};
 use crate::sip::field::{EventHeader, MediaType, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::time::Now;
@@ -45,6 +48,19 @@ pub(super) struct Resource {
     pub(super) watchers: Vec<SlotId>,
     /// A fan-out is queued already.
     queued: bool,
+    /// The latest document, where watchers must not see it before it is durable.
+    pub(super) coming: Option<Bytes>,
+    /// Changes of publications that may yet be taken back.
+    unsettled: u32,
+    /// What is written down of its watchers.
+    pub(super) keeping: Keeping,
+}
+
+impl Resource {
+    fn is_idle(&self) -> bool {
+        let quiet = self.coming.is_none() && self.unsettled == 0;
+        quiet && self.watchers.is_empty() && self.publications.is_empty() && self.upstream.is_none()
+    }
 }
 
 /// A fan-out in progress.
@@ -69,6 +85,10 @@ pub(super) struct Presence {
     pub(super) unanswered: usize,
     /// When the next slice goes at the latest.
     fan_out_at: u64,
+    /// Resources with deliveries that are not written down yet.
+    pub(super) unsaved: Vec<SlotId>,
+    /// See [`Engine::moment`].
+    pub(super) moment: u64,
 }
 
 impl Presence {
@@ -105,11 +125,14 @@ impl Engine {
             version: 1,
             watchers: Vec::new(),
             queued: false,
+            coming: None,
+            unsettled: 0,
+            keeping: Keeping::default(),
         })
     }
 
     /// PUBLISH (RFC 3903 section 6) for the sender's own address.
-    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor, dialect: DialectId) {
         let view = request.view;
         let package = view.header(Name::Event).map(EventHeader::parse);
         match package {
@@ -129,11 +152,13 @@ impl Engine {
             return self.answer(now, request, Answer::new(415, phrase(415)).with(&headers));
         }
         if self.journal.is_broken() {
-            return self.answer(now, request, Answer::new(500, "Store Failure"));
+            return self.answer_store_failure(now, request);
         }
         if !self.speaks_of(view.body(), aor) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
+        let dialects = &self.snapshot.dialects;
+        let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
         let if_match = view
             .header(Name::SipIfMatch)
             .map(|v| String::from_utf8_lossy(v).into_owned());
@@ -141,6 +166,7 @@ impl Engine {
             if_match: if_match.as_deref(),
             expires_s,
             body: view.body(),
+            dialect: &dialect,
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);
@@ -148,7 +174,7 @@ impl Engine {
             return;
         };
         match resource.publications.publish(now, publish, limits, &mut self.random) {
-            Ok(accepted) => self.confirm_publication(now, request, id, aor, &accepted),
+            Ok(accepted) => self.confirm_publication(now, request, id, aor, accepted),
             Err(refusal) => self.refuse_publication(now, request, &refusal),
         }
     }
@@ -168,23 +194,27 @@ impl Engine {
         }
     }
 
-    fn confirm_publication(&mut self, now: Now, request: &Request<'_>, id: SlotId, aor: &Aor, accepted: &Accepted) {
-        if let Some(old) = &accepted.replaces {
-            self.persist(record::publication_key(aor, old), None);
-        }
-        let stored = self
-            .presence
-            .resources
-            .get(id)
-            .and_then(|r| r.publications.get(&accepted.etag))
-            .map(record::publication);
-        if let Some(value) = stored {
-            self.persist(record::publication_key(aor, &accepted.etag), Some(value));
-            self.wheel.arm(
-                now.mono_ms + u64::from(accepted.expires_s) * 1000,
-                Kind::Publication,
-                id,
-            );
+    fn confirm_publication(&mut self, now: Now, request: &Request<'_>, id: SlotId, aor: &Aor, accepted: Accepted) {
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        let (before, key) = (
+            accepted.before.map(Box::new),
+            record::publication_key(aor, &accepted.id),
+        );
+        let value = resource.publications.by_id(&accepted.id).map(record::publication);
+        if value.is_some() || before.is_some() {
+            resource.unsettled += 1;
+            if value.is_some() {
+                let at = now.mono_ms + u64::from(accepted.expires_s) * 1000;
+                self.wheel.arm(at, Kind::Publication, id);
+            }
+            self.persist(key, value);
+            self.or_undo(Undo::Publication {
+                resource: id,
+                id: accepted.id,
+                before,
+            });
         }
         let expires = accepted.expires_s.to_string();
         let headers: [(&[u8], &[u8]); 2] = [
@@ -192,19 +222,12 @@ impl Engine {
             (b"Expires", expires.as_bytes()),
         ];
         let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
-        let otherwise = self.write_answer(request.source, request.view, Answer::new(500, "Store Failure"));
-        self.promise(
-            now,
-            Promise::Answer {
-                server: request.server,
-                status: 200,
-                wire,
-                otherwise,
-            },
-        );
+        let (server, status) = (request.server, 200);
+        self.promise(now, Promise::Answer { server, status, wire });
         if accepted.changed {
             self.recompose(id);
         }
+        self.forget_if_idle(id);
     }
 
     fn refuse_publication(&mut self, now: Now, request: &Request<'_>, refusal: &Refusal) {
@@ -234,28 +257,65 @@ impl Engine {
         self.answer(now, request, Answer::new(489, phrase(489)).with(&headers));
     }
 
-    /// Renders a local presentity again; watchers hear of it only if something changed.
+    /// Renders a local presentity again; watchers hear of it once it is durable, and only if something changed.
     pub(super) fn recompose(&mut self, id: SlotId) {
-        let settings = &self.snapshot.presence;
-        let own = |list: &[std::sync::Arc<str>]| list.iter().map(|s| s.to_string()).collect();
-        let rules = Rules {
-            manual_classes: own(&settings.manual_classes),
-            manual_tuples: own(&settings.manual_tuples),
-        };
-        let Some(resource) = self.presence.resources.get(id) else {
-            return;
-        };
-        let entity = resource.aor.to_uri();
-        let open = !self.registrar.bindings(&resource.aor).is_empty();
-        let body = match resource.publications.compose(&entity, &rules) {
-            Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
-            None => Bytes::from(pidf::derived(&entity, open)),
-        };
-        self.set_body(id, body);
+        if let Some(body) = self.composed(id) {
+            self.show(id, body);
+        }
     }
 
-    /// A new document for a resource, local or remote.
-    pub(super) fn set_body(&mut self, id: SlotId, body: Bytes) {
+    /// The rules have changed.
+    pub(super) fn recompose_all(&mut self) {
+        let ids: Vec<SlotId> = self.presence.resources.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if self.is_local_resource(id) {
+                self.recompose(id);
+            }
+        }
+    }
+
+    /// The document of a local presentity as its publications and contacts stand now.
+    pub(super) fn composed(&self, id: SlotId) -> Option<Bytes> {
+        let resource = self.presence.resources.get(id)?;
+        let entity = resource.aor.to_uri();
+        let open = !self.registrar.bindings(&resource.aor).is_empty();
+        Some(
+            match resource.publications.compose(&entity, &self.snapshot.presence.rules) {
+                Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
+                None => Bytes::from(pidf::derived(&entity, open)),
+            },
+        )
+    }
+
+    /// A new document for a resource, local or remote, once what it rests on is durable.
+    pub(super) fn show(&mut self, id: SlotId, body: Bytes) {
+        if self.take_first_document(self.clock, id, &body) {
+            return;
+        }
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        if *resource.coming.as_ref().unwrap_or(&resource.body) == body {
+            return;
+        }
+        resource.coming = Some(body.clone());
+        self.forget_delivered(id);
+        self.promise(self.clock, Promise::Show(id, body));
+    }
+
+    /// The document is durable.
+    pub(super) fn shown(&mut self, id: SlotId, body: Bytes) {
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        if resource.coming.as_ref() == Some(&body) {
+            resource.coming = None;
+        }
+        self.set_body(id, body);
+        self.forget_if_idle(id);
+    }
+
+    fn set_body(&mut self, id: SlotId, body: Bytes) {
         let Some(resource) = self.presence.resources.get_mut(id) else {
             return;
         };
@@ -264,6 +324,14 @@ impl Engine {
         }
         resource.body = body;
         resource.version = resource.version.wrapping_add(1);
+        self.repeat_to_all(id);
+    }
+
+    /// Queues a fan-out.
+    pub(super) fn repeat_to_all(&mut self, id: SlotId) {
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
         if !resource.watchers.is_empty() && !std::mem::replace(&mut resource.queued, true) {
             let version = resource.version;
             self.presence.fan_out.push_back(FanOut {
@@ -272,6 +340,24 @@ impl Engine {
                 version,
             });
         }
+    }
+
+    /// The resource of a local address, if there is one.
+    pub(super) fn local_of(&self, aor: &Aor) -> Option<SlotId> {
+        self.presence.local.get(aor).copied()
+    }
+
+    /// Whether a resource is a presentity of our own.
+    pub(super) fn is_local_resource(&self, id: SlotId) -> bool {
+        self.presence.resources.get(id).is_some_and(|r| r.upstream.is_none())
+    }
+
+    /// A change of a publication cannot be taken back any more.
+    pub(super) fn release_resource(&mut self, id: SlotId) {
+        if let Some(resource) = self.presence.resources.get_mut(id) {
+            resource.unsettled = resource.unsettled.saturating_sub(1);
+        }
+        self.forget_if_idle(id);
     }
 
     /// One slice of the oldest fan-out; a change on the way starts it again, so that the last state reaches all.
@@ -324,8 +410,8 @@ impl Engine {
         if gone.is_empty() {
             return;
         }
-        for etag in gone {
-            self.persist(record::publication_key(&aor, &etag), None);
+        for id in gone {
+            self.persist(record::publication_key(&aor, &id), None);
         }
         self.recompose(id);
         self.forget_if_idle(id);
@@ -333,11 +419,10 @@ impl Engine {
 
     /// A resource that nobody watches and nobody publishes costs nothing.
     pub(super) fn forget_if_idle(&mut self, id: SlotId) {
-        let idle = self
-            .presence
-            .resources
-            .get(id)
-            .is_some_and(|r| r.watchers.is_empty() && r.publications.is_empty() && r.upstream.is_none());
+        let idle = self.presence.resources.get(id).is_some_and(Resource::is_idle);
+        if idle {
+            self.forget_delivered(id);
+        }
         if idle && let Some(resource) = self.presence.resources.remove(id) {
             self.presence.local.remove(&resource.aor);
         }

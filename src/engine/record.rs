@@ -8,19 +8,23 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::Engine;
+use super::delivered::Delivered;
 use super::messages::Stored;
-use super::notifier::Subscription;
+use super::notifier::{Subscription, UNKNOWN_BIRTH};
 use super::reach::Reach;
 use super::registrar::Binding;
 use super::slots::SlotId;
 use super::timers::Kind;
 use super::upstream::{Key, Upstream};
-use crate::event::publication::Entry;
+use crate::event::publication::{Entry, Kept};
 use crate::policy::{Party, Snapshot};
 use crate::sip::dialog::Dialog;
 use crate::sip::net::{ListenerId, PeerId, Source, Transport};
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
+
+/// A key and a value.
+pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
 
 const VERSION: u8 = 1;
 /// Separates the parts of a key; no address holds it.
@@ -53,8 +57,8 @@ pub(super) fn binding_key(aor: &Aor, uri: &[u8]) -> Box<[u8]> {
     key(b'r', &aor.to_string(), uri)
 }
 
-pub(super) fn publication_key(aor: &Aor, etag: &str) -> Box<[u8]> {
-    key(b'p', &aor.to_string(), etag.as_bytes())
+pub(super) fn publication_key(aor: &Aor, id: &str) -> Box<[u8]> {
+    key(b'p', &aor.to_string(), id.as_bytes())
 }
 
 pub(super) fn subscription_key(tag: &[u8]) -> Box<[u8]> {
@@ -68,6 +72,18 @@ pub(super) fn upstream_key(upstream: &Key) -> Box<[u8]> {
 
 pub(super) fn message_key(aor: &Aor, id: &[u8]) -> Box<[u8]> {
     key(b'm', &aor.to_string(), id)
+}
+
+/// A presentity of our own has no upstream key.
+pub(super) fn delivered_key(aor: &Aor, upstream: Option<&Key>) -> Box<[u8]> {
+    key(b'v', &aor.to_string(), &upstream.map(upstream_key).unwrap_or_default())
+}
+
+/// The kind, the owner and the part of a key.
+pub(super) fn split_key(key: &[u8]) -> Option<(u8, &str, &[u8])> {
+    let (kind, rest) = key.split_first()?;
+    let at = memchr::memchr(SEPARATOR, rest)?;
+    Some((*kind, core::str::from_utf8(&rest[..at]).ok()?, &rest[at + 1..]))
 }
 
 /// Builds a value field by field.
@@ -199,7 +215,27 @@ pub(super) fn publication(entry: &Entry) -> Box<[u8]> {
         .number(entry.expires_wall_ms)
         .number(entry.age)
         .bytes(&entry.body)
+        .bytes(entry.etag.as_bytes())
+        .bytes(entry.dialect.as_bytes())
         .done()
+}
+
+pub(super) fn delivered(delivered: &Delivered) -> Box<[u8]> {
+    Writer::new()
+        .number(delivered.at)
+        .bytes(&delivered.hash.to_le_bytes())
+        .bytes(delivered.left_out.as_flattened())
+        .done()
+}
+
+fn read_delivered(r: &mut Reader<'_>) -> Option<Delivered> {
+    let (at, hash, tags) = (r.number()?, r.bytes()?.try_into().ok()?, r.bytes()?);
+    let (left_out, []) = tags.as_chunks() else { return None };
+    Some(Delivered {
+        at,
+        hash: u128::from_le_bytes(hash),
+        left_out: left_out.to_vec(),
+    })
 }
 
 fn dialog_fields(writer: Writer, dialog: Option<&Dialog>) -> Writer {
@@ -234,7 +270,7 @@ pub(super) fn subscription(s: &Subscription, resource: &Aor, upstream: Option<&K
         .source(&s.reach.source)
         .number(s.expires_wall_ms)
         .number(u64::from(s.cseq_ceiling));
-    dialog_fields(writer, Some(&s.dialog)).done()
+    dialog_fields(writer, Some(&s.dialog)).number(s.born).done()
 }
 
 pub(super) fn upstream(u: &Upstream, peer: &str) -> Box<[u8]> {
@@ -272,8 +308,13 @@ impl Engine {
         records: impl IntoIterator<Item = (Box<[u8]>, Box<[u8]>)>,
     ) -> Result<usize, RestoreError> {
         let mut records: Vec<_> = records.into_iter().collect();
-        // Presentities before those who watch them: p, r and u come before s.
-        records.sort_by_key(|(key, _)| (key.first() == Some(&b's'), key.clone()));
+        // Presentities before those who watch them, and what these have seen last.
+        let order = |kind: Option<&u8>| match kind {
+            Some(b's') => 1,
+            Some(b'v') => 2,
+            _ => 0,
+        };
+        records.sort_by(|(a, _), (b, _)| (order(a.first()), a).cmp(&(order(b.first()), b)));
         let count = records.len();
         for (key, value) in records {
             let kind = char::from(key.first().copied().unwrap_or(b'?'));
@@ -293,14 +334,13 @@ impl Engine {
                 None => return Err(damaged),
             }
         }
+        self.restored(now);
         Ok(count)
     }
 
     /// `None` is damage, `Some(false)` a record that nobody wants any more.
     fn restore_one(&mut self, now: Now, key: &[u8], fields: &[u8]) -> Option<bool> {
-        let (kind, rest) = key.split_first()?;
-        let at = memchr::memchr(SEPARATOR, rest)?;
-        let (owner, part) = (core::str::from_utf8(&rest[..at]).ok()?, &rest[at + 1..]);
+        let (kind, owner, part) = split_key(key)?;
         let mut r = Reader(fields);
         match kind {
             b'r' => {
@@ -322,12 +362,22 @@ impl Engine {
                 let stored = Stored {
                     id: part.try_into().ok()?,
                     request: Bytes::copy_from_slice(fields),
+                    position: 0,
                 };
                 self.messages.push(&aor, stored);
                 Some(true)
             }
             b'u' => self.restore_upstream(now, &mut r),
             b's' => self.restore_subscription(now, part, &mut r),
+            b'v' => {
+                let delivered = read_delivered(&mut r)?;
+                let resource = if part.is_empty() {
+                    Aor::parse(owner).and_then(|aor| self.local_of(&aor))
+                } else {
+                    self.upstream_resource(part)
+                };
+                Some(resource.is_some_and(|resource| self.restore_delivered(resource, delivered)))
+            }
             _ => None,
         }
     }
@@ -337,20 +387,29 @@ impl Engine {
         self.snapshot.local_domain(aor.domain().as_bytes()).map(|_| aor)
     }
 
-    fn restore_publication(&mut self, now: Now, owner: &str, etag: &str, r: &mut Reader<'_>) -> Option<bool> {
+    fn restore_publication(&mut self, now: Now, owner: &str, id: &str, r: &mut Reader<'_>) -> Option<bool> {
         let (expires_wall_ms, age, body) = (r.number()?, r.number()?, r.bytes()?);
+        // Older records were kept under the present entity tag.
+        let etag = if r.0.is_empty() { id } else { r.text()? };
+        let dialect = if r.0.is_empty() { "" } else { r.text()? };
         let Some(aor) = self.local_user(owner).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
-        let id = self.local_resource(&aor);
-        let resource = self.presence.resources.get_mut(id)?;
+        let slot = self.local_resource(&aor);
+        let resource = self.presence.resources.get_mut(slot)?;
         resource
             .publications
-            .restore(etag.to_string(), expires_wall_ms, age, body.into())
+            .restore(Kept {
+                id,
+                etag,
+                expires_wall_ms,
+                age,
+                body,
+                dialect,
+            })
             .ok()?;
         self.wheel
-            .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Publication, id);
-        self.recompose(id);
+            .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Publication, slot);
         Some(true)
     }
 
@@ -383,6 +442,8 @@ impl Engine {
         let (call_id, event_id, name) = (r.bytes()?, r.bytes()?, r.text()?);
         let (source, expires_wall_ms, ceiling) = (r.source()?, r.number()?, r.small()?);
         let dialog = read_dialog(r, ceiling)??;
+        // Older records do not say.
+        let born = if r.0.is_empty() { UNKNOWN_BIRTH } else { r.number()? };
         let Some(party) = party(&self.snapshot, name).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
@@ -403,6 +464,7 @@ impl Engine {
             reach,
             expires_wall_ms,
             cseq_ceiling: ceiling,
+            born,
         };
         let id: SlotId = self.restored_subscription(restored);
         self.wheel

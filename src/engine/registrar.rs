@@ -12,6 +12,7 @@ use super::forward::Hop;
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
+use super::undo::Undo;
 use super::{Engine, record};
 use crate::sip::field::{NameAddr, parse_expires};
 use crate::sip::header::Name;
@@ -57,6 +58,10 @@ impl Registrar {
             .map_or(&[], |e| &e.bindings)
     }
 
+    fn snapshot(&self, aor: &Aor) -> SmallVec<[Binding; 1]> {
+        self.bindings(aor).iter().cloned().collect()
+    }
+
     /// All entries in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().map(|(_, e)| e)
@@ -99,15 +104,16 @@ impl Engine {
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
         if self.journal.is_broken() && !matches!(wishes, Wishes::Query) {
-            return self.answer(now, request, Answer::new(500, "Store Failure"));
+            return self.answer_store_failure(now, request);
         }
+        let before = self.registrar.snapshot(aor);
         let outcome = match wishes {
             Wishes::Query => Ok(()),
             Wishes::RemoveAll => self.remove_all(now, request, aor),
             Wishes::Contacts(list) => self.apply_wishes(now, request, aor, list),
         };
         match outcome {
-            Ok(()) => self.confirm_registration(now, request, aor),
+            Ok(()) => self.confirm_registration(now, request, aor, before),
             Err(Refused::TooBrief) => {
                 let min = (self.snapshot.registrar.min_expires.as_secs()).to_string();
                 let headers: [(&[u8], &[u8]); 1] = [(b"Min-Expires", min.as_bytes())];
@@ -236,11 +242,34 @@ impl Engine {
         }
         let (key, value) = (record::binding_key(aor, &binding.uri), record::binding(&binding));
         match at.and_then(|at| entry.bindings.get_mut(at)) {
-            Some(old) => *old = binding,
+            Some(old) => {
+                // The same contact, perhaps written differently.
+                let old = std::mem::replace(old, binding);
+                let old_key = record::binding_key(aor, &old.uri);
+                if old_key != key {
+                    self.persist(old_key, None);
+                }
+            }
             None => entry.bindings.push(binding),
         }
         self.persist(key, Some(value));
         self.wheel.arm(now.mono_ms + granted_ms, Kind::Binding, id);
+    }
+
+    /// Puts back the contacts that a refused REGISTER changed.
+    pub(super) fn restore_bindings(&mut self, now: Now, aor: &Aor, before: SmallVec<[Binding; 1]>) {
+        let id = self.registrar.entry(aor);
+        for binding in &before {
+            let left = binding.expires_wall_ms.saturating_sub(now.wall_ms);
+            self.wheel.arm(now.mono_ms + left, Kind::Binding, id);
+        }
+        if before.is_empty() {
+            self.registrar.entries.remove(id);
+            self.registrar.by_aor.remove(aor);
+        } else if let Some(entry) = self.registrar.entries.get_mut(id) {
+            entry.bindings = before;
+        }
+        self.registration_changed(now, aor);
     }
 
     /// Puts back a binding that the store held.
@@ -254,7 +283,8 @@ impl Engine {
     }
 
     /// 200 with the present list (RFC 3261 section 10.3 step 8).
-    fn confirm_registration(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+    fn confirm_registration(&mut self, now: Now, request: &Request<'_>, aor: &Aor, before: SmallVec<[Binding; 1]>) {
+        self.or_undo(Undo::Bindings(Box::new((aor.clone(), before))));
         let contacts: Vec<Vec<u8>> = self
             .registrar
             .bindings(aor)
@@ -267,16 +297,8 @@ impl Engine {
         let mut headers: Vec<(&[u8], &[u8])> = contacts.iter().map(|c| (&b"Contact"[..], &c[..])).collect();
         headers.push((b"Supported", b"path"));
         let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
-        let otherwise = self.write_answer(request.source, request.view, Answer::new(500, "Store Failure"));
-        self.promise(
-            now,
-            Promise::Answer {
-                server: request.server,
-                status: 200,
-                wire,
-                otherwise,
-            },
-        );
+        let (server, status) = (request.server, 200);
+        self.promise(now, Promise::Answer { server, status, wire });
         if !self.registrar.bindings(aor).is_empty() {
             self.deliver_stored(now, aor);
         }

@@ -39,6 +39,9 @@ impl Engine {
         }
         let old = std::mem::replace(&mut self.snapshot, snapshot);
         self.forget_users(now, &old);
+        if old.presence.rules != self.snapshot.presence.rules {
+            self.recompose_all();
+        }
         self.peers = super::peers::Peers::default();
         self.start_peers(now);
     }

@@ -62,6 +62,13 @@ impl Engine {
         self.layer.respond(now, request.server, answer.status, wire);
     }
 
+    /// Refuses what would have to be remembered while the store does not take records.
+    pub(super) fn answer_store_failure(&mut self, now: Now, request: &Request<'_>) {
+        let warning = super::commit::warning(self.host());
+        let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
+        self.answer(now, request, Answer::new(500, "Store Failure").with(&headers));
+    }
+
     /// Renders a response to `view`; the To tag is made up where neither side has given one.
     pub(super) fn write_answer(&mut self, source: &Source, view: &View<'_>, answer: Answer<'_>) -> Bytes {
         let made_up = self.random.token::<16>();

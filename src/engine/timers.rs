@@ -29,10 +29,12 @@ pub(super) enum Kind {
     Resolve,
     /// Delivery of stored messages is tried again.
     Delivery,
+    /// What watchers have seen is written down.
+    Delivered,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -42,6 +44,7 @@ impl Kind {
         Self::Probe,
         Self::Resolve,
         Self::Delivery,
+        Self::Delivered,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -91,6 +94,7 @@ impl Engine {
                 Some(Kind::Probe) => self.on_probe_timer(now, id),
                 Some(Kind::Resolve) => self.on_resolve_timer(now, id),
                 Some(Kind::Delivery) => self.on_delivery_timer(now, id),
+                Some(Kind::Delivered) => self.on_delivered_timer(now),
                 None => {}
             }
         }

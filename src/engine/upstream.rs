@@ -314,10 +314,16 @@ impl Engine {
         }
         let resource = upstream.resource;
         let action = upstream.machine.notify(now.mono_ms, state, &mut self.random);
-        if let Some(body) = body.filter(|_| state.again().is_none()) {
-            self.set_body(resource, body);
+        match body.filter(|_| state.again().is_none()) {
+            Some(body) => self.show(resource, body),
+            // Whoever waits since a restart is told at last that nothing is known.
+            None if self.is_asking(resource) => self.show_unknown(id),
+            None => {}
         }
-        self.persist_upstream(id);
+        // The dialog is known to the store by its 2xx; what changes with each NOTIFY is worth no sync.
+        if let Some((key, value)) = self.upstream_record(id) {
+            self.persist_lazily(key, Some(value));
+        }
         self.act(now, id, action);
     }
 
@@ -372,7 +378,7 @@ impl Engine {
             return;
         };
         let (resource, entity) = (upstream.resource, upstream.key.presentity.to_uri());
-        self.set_body(resource, Bytes::from(pidf::unknown(&entity)));
+        self.show(resource, Bytes::from(pidf::unknown(&entity)));
     }
 
     fn arm_upstream(&mut self, id: SlotId) {
@@ -436,6 +442,9 @@ impl Engine {
     }
 
     fn drop_upstream(&mut self, id: SlotId) {
+        if let Some(resource) = self.upstreams.slots.get(id).map(|u| u.resource) {
+            self.forget_delivered(resource);
+        }
         let Some(upstream) = self.upstreams.slots.remove(id) else {
             return;
         };
@@ -494,12 +503,22 @@ impl Engine {
     }
 
     fn persist_upstream(&mut self, id: SlotId) {
-        let Some(upstream) = self.upstreams.slots.get(id) else {
-            return;
-        };
+        if let Some((key, value)) = self.upstream_record(id) {
+            self.persist(key, Some(value));
+        }
+    }
+
+    fn upstream_record(&self, id: SlotId) -> Option<record::Pair> {
+        let upstream = self.upstreams.slots.get(id)?;
         let peer = self.peer_name(upstream.key.peer);
-        let (key, value) = (record::upstream_key(&upstream.key), record::upstream(upstream, &peer));
-        self.persist(key, Some(value));
+        Some((record::upstream_key(&upstream.key), record::upstream(upstream, &peer)))
+    }
+
+    /// The record of an upstream subscription that is still wanted.
+    pub(super) fn upstream_value(&self, key: &[u8]) -> Option<Box<[u8]>> {
+        let mut alive = self.upstreams.slots.iter().map(|(_, u)| u).filter(|u| !u.ending);
+        let upstream = alive.find(|u| *record::upstream_key(&u.key) == *key)?;
+        Some(record::upstream(upstream, &self.peer_name(upstream.key.peer)))
     }
 }
 

@@ -7,6 +7,8 @@ use crate::sip::time::Now;
 /// One publication, alive until `expires_wall_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Its name through all changes: the first entity tag.
+    pub id: Box<str>,
     /// Its present entity tag.
     pub etag: String,
     /// When it ends, on the wall clock.
@@ -15,7 +17,21 @@ pub struct Entry {
     pub age: u64,
     /// The body as published.
     pub body: Box<[u8]>,
+    /// Dialect of its publisher.
+    pub dialect: Box<str>,
     document: Document,
+}
+
+/// A publication as a store keeps it; the fields are those of [`Entry`].
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "as in Entry")]
+pub struct Kept<'a> {
+    pub id: &'a str,
+    pub etag: &'a str,
+    pub expires_wall_ms: u64,
+    pub age: u64,
+    pub body: &'a [u8],
+    pub dialect: &'a str,
 }
 
 /// What a PUBLISH asks for.
@@ -27,6 +43,8 @@ pub struct Publish<'a> {
     pub expires_s: Option<u32>,
     /// The body; empty for a refresh or a removal.
     pub body: &'a [u8],
+    /// Dialect of the publisher.
+    pub dialect: &'a str,
 }
 
 /// Limits of publications.
@@ -47,8 +65,10 @@ pub struct Limits {
 pub struct Accepted {
     /// The new entity tag; a removal has one too, good for nothing.
     pub etag: String,
-    /// The tag it replaces.
-    pub replaces: Option<String>,
+    /// Which publication it is.
+    pub id: Box<str>,
+    /// How it was before, to put it back should the change not last; `None` when it is new.
+    pub before: Option<Entry>,
     /// Seconds granted; 0 for a removal.
     pub expires_s: u32,
     /// Whether the state may have changed.
@@ -109,51 +129,66 @@ impl Publications {
         let etag = String::from_utf8_lossy(&random.token::<16>()).into_owned();
         let expires_s = wanted.min(limits.max_expires_s);
         let expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
-        let replaces = publish.if_match.map(str::to_string);
-        let accepted = |changed| {
+        let accepted = |id: &str, before, changed| {
             Ok(Accepted {
                 etag: etag.clone(),
-                replaces,
+                id: id.into(),
+                before,
                 expires_s,
                 changed,
             })
         };
         match (at, document) {
             (Some(at), _) if expires_s == 0 => {
-                self.entries.remove(at);
-                accepted(true)
+                let before = self.entries.remove(at);
+                accepted(&before.id.clone(), Some(before), true)
             }
             (Some(at), None) => {
                 let entry = &mut self.entries[at];
+                let before = entry.clone();
                 (entry.etag, entry.expires_wall_ms) = (etag.clone(), expires_wall_ms);
-                accepted(false)
+                accepted(&before.id.clone(), Some(before), false)
             }
             (Some(at), Some(document)) => {
                 let changed = *self.entries[at].body != *publish.body;
-                let age = self.age();
-                self.entries[at] = Entry {
+                let entry = Entry {
+                    id: self.entries[at].id.clone(),
                     etag: etag.clone(),
                     expires_wall_ms,
-                    age,
+                    age: self.age(),
                     body: publish.body.into(),
+                    dialect: publish.dialect.into(),
                     document,
                 };
-                accepted(changed)
+                let before = std::mem::replace(&mut self.entries[at], entry);
+                accepted(&before.id.clone(), Some(before), changed)
             }
             (None, None) => Err(Refusal::NoBody),
-            (None, Some(_)) if expires_s == 0 => accepted(false),
+            (None, Some(_)) if expires_s == 0 => accepted(&etag, None, false),
             (None, Some(_)) if self.entries.len() >= limits.max_entries => Err(Refusal::TooMany),
             (None, Some(document)) => {
                 let age = self.age();
                 self.entries.push(Entry {
+                    id: etag.as_str().into(),
                     etag: etag.clone(),
                     expires_wall_ms,
                     age,
                     body: publish.body.into(),
+                    dialect: publish.dialect.into(),
                     document,
                 });
-                accepted(true)
+                accepted(&etag, None, true)
             }
+        }
+    }
+
+    /// Takes a change back: the publication is what it was before, or is not there.
+    pub fn put_back(&mut self, id: &str, before: Option<Entry>) {
+        match (self.entries.iter().position(|e| *e.id == *id), before) {
+            (Some(at), Some(before)) => self.entries[at] = before,
+            (Some(at), None) => drop(self.entries.remove(at)),
+            (None, Some(before)) => self.entries.push(before),
+            (None, None) => {}
         }
     }
 
@@ -166,26 +201,28 @@ impl Publications {
     ///
     /// # Errors
     /// When the body does not parse any more.
-    pub fn restore(&mut self, etag: String, expires_wall_ms: u64, age: u64, body: Box<[u8]>) -> Result<(), XmlError> {
-        let document = Document::parse(&body)?;
-        self.next_age = self.next_age.max(age);
+    pub fn restore(&mut self, kept: Kept<'_>) -> Result<(), XmlError> {
+        let document = Document::parse(kept.body)?;
+        self.next_age = self.next_age.max(kept.age);
         self.entries.push(Entry {
-            etag,
-            expires_wall_ms,
-            age,
-            body,
+            id: kept.id.into(),
+            etag: kept.etag.to_string(),
+            expires_wall_ms: kept.expires_wall_ms,
+            age: kept.age,
+            body: kept.body.into(),
+            dialect: kept.dialect.into(),
             document,
         });
         Ok(())
     }
 
-    /// Removes what has expired; returns the entity tags.
-    pub fn expire(&mut self, now: Now) -> Vec<String> {
+    /// Removes what has expired; returns which.
+    pub fn expire(&mut self, now: Now) -> Vec<Box<str>> {
         let gone = self
             .entries
             .iter()
             .filter(|e| e.expires_wall_ms <= now.wall_ms)
-            .map(|e| e.etag.clone())
+            .map(|e| e.id.clone())
             .collect();
         self.entries.retain(|e| e.expires_wall_ms > now.wall_ms);
         gone
@@ -203,10 +240,10 @@ impl Publications {
         self.entries.is_empty()
     }
 
-    /// The publication of an entity tag.
+    /// A publication by its lasting name.
     #[must_use]
-    pub fn get(&self, etag: &str) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.etag == etag)
+    pub fn by_id(&self, id: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| *e.id == *id)
     }
 
     /// The composed document; `None` when nobody has published.
@@ -219,6 +256,7 @@ impl Publications {
                 body: &e.body,
                 document: &e.document,
                 age: e.age,
+                dialect: &e.dialect,
             })
             .collect();
         presence::compose(entity, &list, rules)
@@ -253,6 +291,7 @@ mod tests {
                 if_match,
                 expires_s,
                 body,
+                dialect: "rfc",
             },
             LIMITS,
             r,
@@ -274,6 +313,24 @@ mod tests {
         let third = publish(&mut p, &mut r, Some(&second.etag), None, other.as_bytes())?;
         assert!(third.changed && third.etag != second.etag);
         assert!(publish(&mut p, &mut r, Some(&third.etag), Some(0), b"")?.changed);
+        assert!(p.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_there_and_its_old_tag_is_good_again() -> Result<(), Refusal> {
+        let (mut p, mut r) = (Publications::default(), Random::from_seed([0; 32]));
+        let first = publish(&mut p, &mut r, None, None, BODY)?;
+        let untouched = p.clone();
+        let closed = String::from_utf8_lossy(BODY).replace("open", "closed");
+        let changes: [(Option<u32>, &[u8]); 3] = [(None, closed.as_bytes()), (Some(600), b""), (Some(0), b"")];
+        for (expires, body) in changes {
+            let change = publish(&mut p, &mut r, Some(&first.etag), expires, body)?;
+            assert_eq!(change.id, first.id);
+            p.put_back(&change.id, change.before);
+            assert_eq!(p.entries, untouched.entries);
+        }
+        p.put_back(&first.id, first.before);
         assert!(p.is_empty());
         Ok(())
     }

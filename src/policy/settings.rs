@@ -1,5 +1,6 @@
 //! The settings that are values only: what the other rooms are built with. Sizes are bytes.
 
+use crate::presence::Rules;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
@@ -29,10 +30,8 @@ pub struct Presence {
     pub max_expires: Duration,
     /// What is meant when no expiry is written.
     pub default_expires: Duration,
-    /// RPID classes that mark a publication as set by hand.
-    pub manual_classes: Vec<Arc<str>>,
-    /// Tuple id patterns (`*` stands for any text) that mark a publication as set by hand.
-    pub manual_tuples: Vec<Arc<str>>,
+    /// Which publications are set by hand, and what says do-not-disturb.
+    pub rules: Rules,
     /// Publications one presentity may have.
     pub max_publications: u32,
     /// Subscriptions one watcher may hold.

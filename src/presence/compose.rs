@@ -1,19 +1,15 @@
 //! Composition: what several publications of one presentity say together (RFC 4479 section 3.5).
 //!
-//! One publication passes unchanged. Of several, all tuples and devices stand side by side under ids of their own; one
-//! person is chosen: an explicit do-not-disturb before anything set by hand, that before anything automatic, the newest
-//! within a class. The result does not depend on the order of the input.
+//! One publication passes unchanged. Of several, an explicit do-not-disturb comes before anything set by hand, that
+//! before anything automatic, open before closed among the automatic, then the newest. All tuples and devices stand side
+//! by side under ids of their own. There is one person: its state is the winner's, foreign XML of the others is kept.
+//! Somebody who is closed by hand is hidden: nothing else is shown. The result does not depend on the order of the input.
+//! What activities mean beyond that, and timed status (RFC 4481), is not judged here.
 
-use super::pidf::{self, Basic, Document, Element, Kind};
+use std::collections::BTreeSet;
 
-/// What marks a publication as set by hand. Data, not code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    /// RPID classes.
-    pub manual_classes: Vec<String>,
-    /// Tuple ids; `*` stands for any text.
-    pub manual_tuples: Vec<String>,
-}
+use super::pidf::{self, Basic, Document, Element, Kind, NS_DATA_MODEL, NS_RPID, NS_TRESTLE, Part};
+use super::rules::Rules;
 
 /// One live publication.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +20,14 @@ pub struct Publication<'a> {
     pub document: &'a Document,
     /// Order of publishing: a larger number is newer. Unique.
     pub age: u64,
+    /// Dialect of the publisher; the rules may name it.
+    pub dialect: &'a str,
 }
 
 /// The composed document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Composed<'a> {
-    /// The one publication's own bytes.
+    /// One publication's own bytes.
     Verbatim(&'a [u8]),
     /// Put together from several.
     Built(Vec<u8>),
@@ -46,183 +44,206 @@ impl Composed<'_> {
     }
 }
 
-/// Rank of a publication: higher wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
-    Automatic,
-    Manual,
-    DoNotDisturb,
+/// A publication and what the rules make of it.
+struct Judged<'p, 'a> {
+    source: &'p Publication<'a>,
+    dnd: bool,
+    /// A mark says do-not-disturb, the document does not.
+    unsaid: bool,
+    manual: bool,
+}
+
+impl<'p, 'a> Judged<'p, 'a> {
+    fn new(source: &'p Publication<'a>, rules: &Rules) -> Self {
+        let said = rules.says_dnd(source.document);
+        let marked = rules.is_marked_dnd(source);
+        Self {
+            source,
+            dnd: said || marked,
+            unsaid: marked && !said,
+            manual: rules.is_manual(source),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.source.document.basic() == Some(Basic::Closed)
+    }
+
+    /// The greatest wins.
+    fn rank(&self) -> (bool, bool, bool, u64) {
+        let reachable = !self.manual && !self.is_closed();
+        (self.dnd, self.manual, reachable, self.source.age)
+    }
+
+    /// Nobody else speaks of the person's state.
+    fn is_exclusive(&self) -> bool {
+        self.dnd || self.manual
+    }
 }
 
 /// Composes the publications of one presentity; `None` when there are none.
 #[must_use]
 pub fn compose<'a>(entity: &str, publications: &[Publication<'a>], rules: &Rules) -> Option<Composed<'a>> {
-    if let [only] = publications {
-        return Some(Composed::Verbatim(only.body));
+    let mut judged: Vec<Judged<'_, 'a>> = publications.iter().map(|p| Judged::new(p, rules)).collect();
+    judged.sort_by_key(|j| core::cmp::Reverse(j.rank()));
+    let winner = judged.first()?;
+    let hidden = winner.manual && !winner.dnd && winner.is_closed();
+    if hidden || (judged.len() == 1 && !winner.unsaid) {
+        return Some(Composed::Verbatim(winner.source.body));
     }
-    let mut sorted: Vec<&Publication<'a>> = publications.iter().collect();
-    sorted.sort_by_key(|p| core::cmp::Reverse((class(p.document, rules), p.age)));
-    let winner = sorted.first()?;
-    let mut out = pidf::opening(entity).into_bytes();
-    let mut ids: Vec<String> = Vec::new();
-    let manual = class(winner.document, rules) > Class::Automatic;
-    for publication in &sorted {
-        for element in publication
-            .document
-            .elements
-            .iter()
-            .filter(|e| matches!(e.kind, Kind::Tuple))
-        {
-            put(&mut out, publication, element, &mut ids);
-        }
-    }
-    let person = sorted.iter().find_map(|p| find(p, Kind::Person).map(|e| (p, e)));
-    // A manual winner without a person says nothing of activities; an automatic person must not speak in its place.
-    if let Some((publication, element)) = person.filter(|(p, _)| !manual || p.age == winner.age) {
-        put(&mut out, publication, element, &mut ids);
-    }
-    for kind in [Kind::Device, Kind::Note, Kind::Foreign] {
-        for publication in &sorted {
-            for element in publication.document.elements.iter().filter(|e| e.kind == kind) {
-                put(&mut out, publication, element, &mut ids);
+    let mut builder = Builder {
+        out: pidf::opening(entity).into_bytes(),
+        ..Builder::default()
+    };
+    builder.all(&judged, Kind::Tuple);
+    builder.all(&judged, Kind::Note);
+    builder.person(&judged);
+    builder.all(&judged, Kind::Device);
+    builder.all(&judged, Kind::Foreign);
+    builder.out.extend_from_slice(b"</presence>\n");
+    Some(Composed::Built(builder.out))
+}
+
+#[derive(Default)]
+struct Builder {
+    out: Vec<u8>,
+    ids: BTreeSet<String>,
+    /// Elements without an id that stand there already.
+    seen: BTreeSet<Vec<u8>>,
+}
+
+impl Builder {
+    fn all(&mut self, judged: &[Judged<'_, '_>], kind: Kind) {
+        for j in judged {
+            for element in j.source.document.of_kind(kind) {
+                self.put(j.source, element);
             }
         }
     }
-    out.extend_from_slice(b"</presence>\n");
-    Some(Composed::Built(out))
-}
 
-fn find<'d>(publication: &Publication<'d>, kind: Kind) -> Option<&'d Element> {
-    publication.document.elements.iter().find(|e| e.kind == kind)
-}
+    fn put(&mut self, source: &Publication<'_>, element: &Element) {
+        let id = element.id.as_deref().map(|wanted| self.unique(wanted));
+        let mut text = Vec::new();
+        pidf::write_element(&mut text, source.body, source.document, element, id.as_deref());
+        if id.is_some() || self.seen.insert(text.clone()) {
+            self.out.append(&mut text);
+            self.out.push(b'\n');
+        }
+    }
 
-fn put(out: &mut Vec<u8>, publication: &Publication<'_>, element: &Element, ids: &mut Vec<String>) {
-    let id = element.id.as_ref().map(|wanted| {
-        let mut id = wanted.clone();
+    fn unique(&mut self, wanted: &str) -> String {
+        let mut id = wanted.to_string();
         let mut n = 1;
-        while ids.contains(&id) {
+        while !self.ids.insert(id.clone()) {
             n += 1;
             id = format!("{wanted}-{n}");
         }
-        ids.push(id.clone());
         id
-    });
-    pidf::write_element(out, publication.body, publication.document, element, id.as_deref());
-    out.push(b'\n');
-}
-
-fn class(document: &Document, rules: &Rules) -> Class {
-    let manual = document.elements.iter().any(|e| {
-        e.class
-            .as_ref()
-            .is_some_and(|c| rules.manual_classes.iter().any(|m| m.eq_ignore_ascii_case(c)))
-            || (e.kind == Kind::Tuple
-                && e.id
-                    .as_ref()
-                    .is_some_and(|id| rules.manual_tuples.iter().any(|pattern| matches(pattern, id))))
-    });
-    if document.activities().any(|a| a == "dnd") && document.basic() != Some(Basic::Closed) {
-        Class::DoNotDisturb
-    } else if manual {
-        Class::Manual
-    } else {
-        Class::Automatic
     }
-}
 
-/// A pattern with `*` for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => {
-            let Some(rest) = text.strip_prefix(head) else {
-                return false;
-            };
-            (0..=rest.len())
-                .filter(|at| rest.is_char_boundary(*at))
-                .any(|at| matches(tail, &rest[at..]))
+    fn person(&mut self, judged: &[Judged<'_, '_>]) {
+        let Some(winner) = judged.first() else { return };
+        let persons = || {
+            let of = |j| move |element| (j, element);
+            judged
+                .iter()
+                .flat_map(move |j| j.source.document.of_kind(Kind::Person).map(of(j)))
+        };
+        // A winner by hand without a person says nothing of activities; an automatic one must not speak in its place.
+        let own = |j: &Judged<'_, '_>| j.source.age == winner.source.age;
+        let base = persons().find(|(j, _)| own(j) || !winner.is_exclusive());
+        let mut parts = Parts::default();
+        if let Some((j, element)) = base {
+            for part in element.parts.iter().filter(|p| !(winner.unsaid && is_activities(p))) {
+                parts.add(j.source, element, part);
+            }
+        }
+        if winner.unsaid {
+            parts.own(do_not_disturb());
+        }
+        let before = parts.count;
+        for (j, element) in persons().filter(|(_, e)| base.is_none_or(|(_, b)| !core::ptr::eq(*e, b))) {
+            let others = element.parts.iter().filter(|p| may_join(p, winner.is_exclusive()));
+            others.for_each(|part| parts.add(j.source, element, part));
+        }
+        match base {
+            Some((j, element)) if parts.count == before && !winner.unsaid => self.put(j.source, element),
+            _ if parts.count == 0 => {}
+            _ => {
+                let id = self.unique(base.and_then(|(_, e)| e.id.as_deref()).unwrap_or("person"));
+                let open = format!(
+                    "<dm:person xmlns:dm=\"{NS_DATA_MODEL}\" id=\"{}\">",
+                    super::xml::escape(&id)
+                );
+                self.out.extend_from_slice(open.as_bytes());
+                parts.write(&mut self.out);
+                self.out.extend_from_slice(b"</dm:person>\n");
+            }
         }
     }
+}
+
+/// The children of a person in the making, in the order of their schema.
+#[derive(Default)]
+struct Parts<'d> {
+    /// Other namespaces, notes, timestamp.
+    by_place: [Vec<Vec<u8>>; 3],
+    names: Vec<&'d pidf::Name>,
+    count: usize,
+}
+
+impl<'d> Parts<'d> {
+    fn add(&mut self, source: &Publication<'_>, person: &Element, part: &'d Part) {
+        let model = &*part.name.namespace == NS_DATA_MODEL;
+        let place = match &*part.name.local {
+            "note" if model => 1,
+            "timestamp" if model => 2,
+            _ => 0,
+        };
+        let mut text = Vec::new();
+        pidf::write_part(&mut text, source.body, source.document, person, part);
+        let known = place != 1 && self.names.contains(&&part.name);
+        if let Some(list) = self
+            .by_place
+            .get_mut(place)
+            .filter(|list| !known && !list.contains(&text))
+        {
+            list.push(text);
+            self.names.push(&part.name);
+            self.count += 1;
+        }
+    }
+
+    fn own(&mut self, text: Vec<u8>) {
+        self.by_place[0].push(text);
+        self.count += 1;
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.by_place
+            .iter()
+            .flatten()
+            .for_each(|text| out.extend_from_slice(text));
+    }
+}
+
+fn is_activities(part: &Part) -> bool {
+    &*part.name.local == "activities"
+}
+
+/// Whether a part of another person than the winner's may stand in the composed one.
+fn may_join(part: &Part, exclusive: bool) -> bool {
+    let model = &*part.name.namespace == NS_DATA_MODEL;
+    let state = is_activities(part) || &*part.name.local == "user-input";
+    let timestamp = model && &*part.name.local == "timestamp";
+    !state && !timestamp && !(exclusive && (model || part.name.is_rpid()))
+}
+
+/// Do-not-disturb for those who do not know our own element: busy.
+fn do_not_disturb() -> Vec<u8> {
+    format!("<r:activities xmlns:r=\"{NS_RPID}\"><r:busy/><t:dnd xmlns:t=\"{NS_TRESTLE}\"/></r:activities>")
+        .into_bytes()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::presence::XmlError;
-    use proptest::prelude::*;
-
-    fn body(id: &str, basic: &str, activity: &str, class: &str) -> String {
-        format!(
-            "<presence xmlns='urn:ietf:params:xml:ns:pidf' xmlns:dm='urn:ietf:params:xml:ns:pidf:data-model' \
-             xmlns:r='urn:ietf:params:xml:ns:pidf:rpid' entity='sip:a@x'><tuple id='{id}'><status><basic>{basic}</basic></status>\
-             <r:class>{class}</r:class><note>n {id}</note></tuple><dm:person id='p'><r:activities><r:{activity}/></r:activities>\
-             </dm:person></presence>"
-        )
-    }
-
-    fn run(bodies: &[String]) -> Result<Vec<u8>, XmlError> {
-        let documents = bodies
-            .iter()
-            .map(|b| Document::parse(b.as_bytes()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let list: Vec<Publication<'_>> = bodies
-            .iter()
-            .zip(&documents)
-            .map(|(b, document)| Publication {
-                body: b.as_bytes(),
-                document,
-                age: u64::from(b.len() as u32),
-            })
-            .collect();
-        let rules = Rules {
-            manual_classes: vec!["manual".into()],
-            manual_tuples: vec!["hand-*".into()],
-        };
-        Ok(compose("sip:a@x", &list, &rules)
-            .map(|c| c.as_bytes().to_vec())
-            .unwrap_or_default())
-    }
-
-    #[test]
-    fn by_hand_beats_automatic_and_dnd_beats_all() -> Result<(), XmlError> {
-        let phone = body("phone", "open", "on-the-phone", "auto");
-        let hand = body("hand-1", "open", "away", "auto");
-        let dnd = body("d", "open", "dnd", "auto");
-        let first = |bytes: &[u8]| Document::parse(bytes).map(|d| d.activities().next().map(str::to_string));
-        assert_eq!(first(&run(&[phone.clone(), hand.clone()])?)?.as_deref(), Some("away"));
-        assert_eq!(first(&run(&[hand, dnd, phone.clone()])?)?.as_deref(), Some("dnd"));
-        assert_eq!(
-            run(std::slice::from_ref(&phone))?,
-            phone.as_bytes(),
-            "one publication passes byte for byte"
-        );
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn order_means_nothing_and_the_result_is_sound(
-            picks in proptest::collection::vec((0usize..4, 0usize..2, 0usize..4, 0usize..2), 2..6), turn in 0usize..6,
-        ) {
-            let bodies: Vec<String> = picks.iter().enumerate().map(|(n, (id, basic, act, class))| {
-                let pad = " ".repeat(n);
-                body(["t", "u", "hand-1", "v"][*id], ["open", "closed"][*basic], ["busy", "away", "dnd", "meal"][*act], ["auto", "manual"][*class]) + &pad
-            }).collect();
-            // Ages are the lengths; make them unique.
-            let bodies: Vec<String> = bodies.iter().enumerate().map(|(n, b)| format!("{b}{}", " ".repeat(100 * n))).collect();
-            let mut turned = bodies.clone();
-            turned.rotate_left(turn % bodies.len());
-            let (a, b) = (run(&bodies).map_err(|e| TestCaseError::fail(e.to_string()))?, run(&turned).map_err(|e| TestCaseError::fail(e.to_string()))?);
-            prop_assert_eq!(&a, &b);
-            let d = Document::parse(&a).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            prop_assert!(d.elements.iter().filter(|e| e.kind == Kind::Person).count() <= 1);
-            let mut ids: Vec<_> = d.elements.iter().filter_map(|e| e.id.clone()).collect();
-            let n = ids.len();
-            ids.sort();
-            ids.dedup();
-            prop_assert_eq!(ids.len(), n);
-            let dnd = picks.iter().any(|(_, basic, act, _)| *basic == 0 && *act == 2);
-            prop_assert!(!dnd || d.activities().next() == Some("dnd"), "do-not-disturb is never weakened");
-        }
-    }
-}
+mod tests;

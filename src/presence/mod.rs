@@ -4,10 +4,13 @@
 
 pub mod compose;
 pub mod pidf;
+mod read;
+pub mod rules;
 pub mod xml;
 
-pub use compose::{Composed, Publication, Rules, compose};
+pub use compose::{Composed, Publication, compose};
 pub use pidf::{Basic, Document};
+pub use rules::{Mark, Rules};
 pub use xml::XmlError;
 
 /// The media type of PIDF.

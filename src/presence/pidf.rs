@@ -1,13 +1,26 @@
 //! PIDF (RFC 3863) with the data model (RFC 4479) and what composition needs of RPID (RFC 4480).
 //!
-//! A [`Document`] keeps each child of the root as the bytes it came in, with the namespaces it may rely on beside it.
+//! A [`Document`] keeps each child of the root as the bytes it came in, with the namespaces it may rely on beside it, so
+//! that foreign XML passes untouched. What is read of it serves decisions only. `read` has the parser.
 
 use core::ops::Range;
+use std::sync::Arc;
 
-use super::xml::{self, Node, XmlError, attribute, escape};
+use super::xml::{XmlError, escape};
 
-const NS_PIDF: &str = "urn:ietf:params:xml:ns:pidf";
-const NS_DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
+/// The namespace of PIDF.
+pub const NS_PIDF: &str = "urn:ietf:params:xml:ns:pidf";
+/// The namespace of the data model.
+pub const NS_DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
+/// The namespace of RPID.
+pub const NS_RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+/// RPID as its drafts had it, and as a vendor extends it; both are read as RPID.
+const NS_RPID_FORMS: [&str; 2] = [
+    "urn:ietf:params:xml:ns:pidf:status:rpid",
+    "urn:cisco:params:xml:ns:pidf:rpid",
+];
+/// Our own element that says do-not-disturb, for which RPID has no word.
+pub const NS_TRESTLE: &str = "urn:trestle:params:xml:ns:presence";
 /// Bodies above this are 413.
 pub const MAX_BYTES: usize = 256 * 1024;
 
@@ -35,6 +48,44 @@ pub enum Kind {
     Foreign,
 }
 
+/// The name of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Namespace; empty for none.
+    pub namespace: Arc<str>,
+    /// Name in it.
+    pub local: Box<str>,
+}
+
+/// An element inside a child of the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Its name.
+    pub name: Name,
+    /// It stands in `activities`.
+    pub activity: bool,
+}
+
+/// The bytes of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it stands in the body.
+    pub span: Range<usize>,
+    /// Where the start tag's name ends.
+    pub(super) name_end: usize,
+    /// Namespace declarations of its own: attribute name and value.
+    pub(super) declares: Vec<(String, String)>,
+}
+
+/// A child of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: Name,
+    /// Its bytes.
+    pub piece: Piece,
+}
+
 /// One child of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
@@ -42,20 +93,21 @@ pub struct Element {
     pub kind: Kind,
     /// Its `id`, if it has one.
     pub id: Option<String>,
-    /// Where it stands in the body.
-    pub span: Range<usize>,
-    /// Where the start tag's name ends.
-    name_end: usize,
+    /// Its bytes.
+    pub piece: Piece,
     /// Basic status of a tuple.
     pub basic: Option<Basic>,
-    /// Local names of RPID activities, and `dnd` of any dialect that marks it.
-    pub activities: Vec<String>,
+    /// Elements inside, in document order; of a tuple that [`is_opaque`](Self::is_opaque), none.
+    pub inside: Vec<Inside>,
+    /// Children, for a person.
+    pub parts: Vec<Part>,
     /// RPID class.
     pub class: Option<String>,
     /// Text of its first note.
     pub note: Option<String>,
-    /// Prefixes it declares itself.
-    declares: Vec<String>,
+    /// Something inside must be understood and is not: it passes on, and no conclusions are drawn (RFC 3863 section
+    /// 4.2.4).
+    pub is_opaque: bool,
 }
 
 /// A parsed document over its body.
@@ -69,15 +121,30 @@ pub struct Document {
     pub elements: Vec<Element>,
 }
 
+impl Name {
+    /// Whether it is of RPID, in any of its forms.
+    #[must_use]
+    pub fn is_rpid(&self) -> bool {
+        *self.namespace == *NS_RPID || NS_RPID_FORMS.contains(&&*self.namespace)
+    }
+
+    /// Whether a pattern names it: `local` in any namespace, or `{namespace}local`.
+    #[must_use]
+    pub fn fits(&self, pattern: &str) -> bool {
+        match pattern.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            Some((namespace, local)) => *self.namespace == *namespace && *self.local == *local,
+            None => *self.local == *pattern,
+        }
+    }
+}
+
 impl Document {
     /// Reads a document.
     ///
     /// # Errors
     /// 400 for anything that is not well-formed PIDF, 413 above 256 KiB.
     pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut builder = Builder::default();
-        xml::walk(body, MAX_BYTES, |depth, node| builder.take(depth, node))?;
-        builder.document.ok_or(XmlError::new(0, "there is no presence element"))
+        super::read::document(body)
     }
 
     /// Whether the document speaks of this address (`user@domain` as an AoR displays), whatever scheme it names.
@@ -92,26 +159,21 @@ impl Document {
         self.elements.iter().filter_map(|e| e.basic).max()
     }
 
+    /// The children of one kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Element> {
+        self.elements.iter().filter(move |e| e.kind == kind)
+    }
+
     /// All activities of persons, then of tuples.
     pub fn activities(&self) -> impl Iterator<Item = &str> {
-        let of = |kind| {
-            self.elements
-                .iter()
-                .filter(move |e| e.kind == kind)
-                .flat_map(|e| &e.activities)
-        };
-        of(Kind::Person).chain(of(Kind::Tuple)).map(String::as_str)
+        let of = |kind| self.of_kind(kind).flat_map(|e| &e.inside).filter(|i| i.activity);
+        of(Kind::Person).chain(of(Kind::Tuple)).map(|i| &*i.name.local)
     }
 
     /// The first note of a person, the root or a tuple.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
-        let first = |kind| {
-            self.elements
-                .iter()
-                .filter(move |e| e.kind == kind)
-                .find_map(|e| e.note.as_deref())
-        };
+        let first = |kind| self.of_kind(kind).find_map(|e| e.note.as_deref());
         first(Kind::Person)
             .or_else(|| first(Kind::Note))
             .or_else(|| first(Kind::Tuple))
@@ -120,29 +182,53 @@ impl Document {
 
 /// Writes a child as it came, with the root's namespaces that it does not declare itself, under an id that may be new.
 pub fn write_element(out: &mut Vec<u8>, body: &[u8], document: &Document, element: &Element, id: Option<&str>) {
-    let raw = body.get(element.span.clone()).unwrap_or_default();
-    let name = raw.get(..element.name_end - element.span.start).unwrap_or_default();
+    let id = id.filter(|id| Some(*id) != element.id.as_deref());
+    write_piece(out, body, &element.piece, &[&document.namespaces], id);
+}
+
+/// Writes a child of a person as it came, able to stand in another person.
+pub fn write_part(out: &mut Vec<u8>, body: &[u8], document: &Document, person: &Element, part: &Part) {
+    let outer: [&[(String, String)]; 2] = [&person.piece.declares, &document.namespaces];
+    write_piece(out, body, &part.piece, &outer, None);
+}
+
+/// `outer`: declarations around it, the innermost first.
+fn write_piece(out: &mut Vec<u8>, body: &[u8], piece: &Piece, outer: &[&[(String, String)]], id: Option<&str>) {
+    let raw = body.get(piece.span.clone()).unwrap_or_default();
+    let (name, rest) = raw
+        .split_at_checked(piece.name_end - piece.span.start)
+        .unwrap_or_default();
     out.extend_from_slice(name);
-    for (key, value) in &document.namespaces {
-        if !element.declares.contains(key) {
+    let mut declared: Vec<&str> = piece.declares.iter().map(|(key, _)| key.as_str()).collect();
+    for (key, value) in outer.iter().copied().flatten() {
+        if !declared.contains(&key.as_str()) {
             out.extend_from_slice(format!(" {key}=\"{}\"", escape(value)).as_bytes());
+            declared.push(key);
         }
     }
-    let rest = raw.get(name.len()..).unwrap_or_default();
-    match (id, &element.id) {
-        (Some(new), Some(old)) if new != old => {
-            for quote in ['"', '\''] {
-                let from = format!("id={quote}{}{quote}", escape(old));
-                if let Some(at) = memchr::memmem::find(rest, from.as_bytes()) {
-                    out.extend_from_slice(&rest[..at]);
-                    out.extend_from_slice(format!("id=\"{}\"", escape(new)).as_bytes());
-                    out.extend_from_slice(&rest[at + from.len()..]);
-                    return;
-                }
-            }
-            out.extend_from_slice(rest);
+    match id.and_then(|id| Some((id, id_value(rest)?))) {
+        Some((id, at)) => {
+            out.extend_from_slice(&rest[..at.start]);
+            out.extend_from_slice(format!("\"{}\"", escape(id)).as_bytes());
+            out.extend_from_slice(&rest[at.end..]);
         }
-        _ => out.extend_from_slice(rest),
+        None => out.extend_from_slice(rest),
+    }
+}
+
+/// Where the value of `id` stands, quotes included, in a well-formed start tag behind its name.
+fn id_value(tag: &[u8]) -> Option<Range<usize>> {
+    let mut at = 0;
+    loop {
+        at += tag.get(at..)?.iter().position(|b| !b.is_ascii_whitespace())?;
+        let equals = at + memchr::memchr(b'=', tag.get(at..)?)?;
+        let name = tag.get(at..equals)?.trim_ascii_end();
+        let start = equals + memchr::memchr2(b'"', b'\'', tag.get(equals..)?)?;
+        let end = start + 2 + memchr::memchr(*tag.get(start)?, tag.get(start + 1..)?)?;
+        if name == b"id" {
+            return Some(start..end);
+        }
+        at = end;
     }
 }
 
@@ -171,135 +257,10 @@ pub fn derived(entity: &str, open: bool) -> Vec<u8> {
 pub fn unknown(entity: &str) -> Vec<u8> {
     format!(
         "{}<tuple id=\"lost\"><status/></tuple>\n<dm:person xmlns:dm=\"{NS_DATA_MODEL}\" id=\"p\"><r:activities \
-         xmlns:r=\"urn:ietf:params:xml:ns:pidf:rpid\"><r:unknown/></r:activities></dm:person>\n</presence>\n",
+         xmlns:r=\"{NS_RPID}\"><r:unknown/></r:activities></dm:person>\n</presence>\n",
         opening(entity)
     )
     .into_bytes()
-}
-
-#[derive(Default)]
-struct Builder {
-    document: Option<Document>,
-    current: Option<Element>,
-    /// Local names from depth 2 down to the open element.
-    path: Vec<String>,
-    text: String,
-}
-
-impl Builder {
-    fn take(&mut self, depth: usize, node: Node<'_>) -> Result<(), XmlError> {
-        match node {
-            Node::Open { tag, start, .. } if depth == 0 => self.root(tag, start),
-            Node::Open { tag, start, end } if depth == 1 => {
-                self.current = Some(self.element(tag, start, end));
-                self.path.clear();
-                self.text.clear();
-                Ok(())
-            }
-            Node::Open { tag, .. } => {
-                let local = tag.local_name().as_ref().to_string();
-                if self.path.last().is_some_and(|p| p == "activities") && local != "other" {
-                    self.activity(&local);
-                }
-                if matches!(local.as_str(), "dnd" | "do-not-disturb") {
-                    self.activity("dnd");
-                }
-                self.path.push(local);
-                self.text.clear();
-                Ok(())
-            }
-            Node::Text(text) => {
-                if self.text.len() + text.len() <= 4096 {
-                    self.text.push_str(text);
-                }
-                Ok(())
-            }
-            Node::Close { end } => self.close(depth, end),
-        }
-    }
-
-    fn root(&mut self, tag: &quick_xml::events::BytesStart<'_>, start: usize) -> Result<(), XmlError> {
-        if tag.local_name().as_ref() != "presence" {
-            return Err(XmlError::new(start as u64, "the root is not a presence element"));
-        }
-        let namespaces: Vec<(String, String)> = namespaces(tag).collect();
-        if !namespaces.iter().any(|(_, v)| v == NS_PIDF) {
-            return Err(XmlError::new(start as u64, "the root is not in the PIDF namespace"));
-        }
-        let entity = attribute(tag, "entity").ok_or(XmlError::new(start as u64, "the root names no entity"))?;
-        self.document = Some(Document {
-            entity,
-            namespaces,
-            elements: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn element(&self, tag: &quick_xml::events::BytesStart<'_>, start: usize, end: usize) -> Element {
-        let kind = match tag.local_name().as_ref() {
-            "tuple" => Kind::Tuple,
-            "person" => Kind::Person,
-            "device" => Kind::Device,
-            "note" => Kind::Note,
-            _ => Kind::Foreign,
-        };
-        Element {
-            kind,
-            id: attribute(tag, "id"),
-            span: start..end,
-            name_end: start + 1 + tag.name().as_ref().len(),
-            basic: None,
-            activities: Vec::new(),
-            class: None,
-            note: None,
-            declares: namespaces(tag).map(|(key, _)| key).collect(),
-        }
-    }
-
-    fn activity(&mut self, name: &str) {
-        if let Some(current) = self.current.as_mut().filter(|c| c.activities.len() < 64) {
-            current.activities.push(name.to_string());
-        }
-    }
-
-    fn close(&mut self, depth: usize, end: usize) -> Result<(), XmlError> {
-        if depth == 1 {
-            if let (Some(mut element), Some(document)) = (self.current.take(), self.document.as_mut()) {
-                element.span.end = end;
-                if element.kind == Kind::Note {
-                    element.note = Some(self.text.trim().to_string());
-                }
-                document.elements.push(element);
-            }
-            return Ok(());
-        }
-        let (Some(name), Some(current)) = (self.path.pop(), self.current.as_mut()) else {
-            return Ok(());
-        };
-        let text = self.text.trim();
-        match name.as_str() {
-            "basic" if current.kind == Kind::Tuple => {
-                current.basic = match text {
-                    "open" => Some(Basic::Open),
-                    "closed" => Some(Basic::Closed),
-                    _ => return Err(XmlError::new(end as u64, "basic is neither open nor closed")),
-                };
-            }
-            "note" if current.note.is_none() => current.note = Some(text.to_string()),
-            "class" if current.class.is_none() => current.class = Some(text.to_string()),
-            _ => {}
-        }
-        self.text.clear();
-        Ok(())
-    }
-}
-
-/// `xmlns` and `xmlns:*` attributes of a tag.
-fn namespaces<'t>(tag: &'t quick_xml::events::BytesStart<'_>) -> impl Iterator<Item = (String, String)> + 't {
-    tag.attributes().flatten().filter_map(|a| {
-        let key = a.key.as_ref();
-        (key == "xmlns" || key.starts_with("xmlns:")).then(|| (key.to_string(), a.value.to_string()))
-    })
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
     pub(super) first: u64,
     pub(super) last: u64,
+    /// Whether somebody waits for any of them: then they are synced, else only written.
+    pub(super) awaited: bool,
     /// Set instead of content: a record of this many bytes was too large.
     pub(super) refused: Option<usize>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Queue {
     /// When the oldest queued chunk came.
     pub(super) since: Instant,
     pub(super) closing: bool,
+    /// Up to here the caller knows what failed.
+    pub(super) given_up: u64,
     pub(super) waiting: Waiting,
     spare: Vec<Vec<u8>>,
 }
@@ -76,6 +80,7 @@ impl Shared {
             bytes: 0,
             since: Instant::now(),
             closing: false,
+            given_up: 0,
             waiting: Waiting::No,
             spare: Vec::new(),
         };
@@ -124,6 +129,16 @@ impl Store {
     /// `lsn` is the caller's number for it and must not fall; several records may share one, and are then durable
     /// together. A record beyond 64 MiB is answered with [`super::Event::Failed`].
     pub fn append(&self, lsn: u64, key: &[u8], value: Option<&[u8]>) {
+        self.stage(lsn, key, value, true);
+    }
+
+    /// As [`Store::append`] for a record that nobody waits for: it is written with the next batch, and a batch of
+    /// nothing else is not synced and not reported as [`super::Event::Durable`].
+    pub fn append_lazily(&self, lsn: u64, key: &[u8], value: Option<&[u8]>) {
+        self.stage(lsn, key, value, false);
+    }
+
+    fn stage(&self, lsn: u64, key: &[u8], value: Option<&[u8]>, awaited: bool) {
         let size = key.len().saturating_add(value.map_or(0, <[u8]>::len));
         let mut staging = self.staging.borrow_mut();
         if size > RECORD_MAX {
@@ -132,6 +147,7 @@ impl Store {
                 bytes: Vec::new(),
                 first: lsn,
                 last: lsn,
+                awaited,
                 refused: Some(size),
             };
             self.hand_over(&mut staging);
@@ -143,7 +159,9 @@ impl Store {
         if staging.bytes.is_empty() {
             staging.bytes.resize(FRAME_HEADER, 0);
             staging.first = lsn;
+            staging.awaited = false;
         }
+        staging.awaited |= awaited;
         frame::put_record(&mut staging.bytes, key, value);
         staging.last = lsn;
     }
@@ -164,6 +182,15 @@ impl Store {
             drop(queue);
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Says that the caller has learnt of a failure and given up every record up to `lsn`. Until then a store that
+    /// failed refuses all records: what was built on a lost one must not become durable without it.
+    pub fn give_up(&self, lsn: u64) {
+        let mut queue = self.shared.lock();
+        queue.given_up = queue.given_up.max(lsn);
+        drop(queue);
+        self.shared.wake.notify_one();
     }
 
     /// Bytes handed over that the store thread has not taken yet. It grows without bound while the disk stalls, so
@@ -204,6 +231,7 @@ impl Store {
                 last.bytes
                     .extend_from_slice(staging.bytes.get(FRAME_HEADER..).unwrap_or_default());
                 last.last = staging.last;
+                last.awaited |= staging.awaited;
                 staging.bytes.clear();
             }
             _ => {

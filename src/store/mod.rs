@@ -112,12 +112,15 @@ pub enum Event {
         lsn: u64,
     },
     /// The records `lsn..=upto` are not durable and will not be retried; their values are not in the log. Records
-    /// appended until [`Event::Recovered`] are refused too, each batch with an event of its own.
+    /// appended until [`Event::Recovered`] are refused too, each batch with an event of its own. Nothing is tried before
+    /// the caller has said by [`Store::give_up`] that it knows.
     Failed {
         /// First number refused.
         lsn: u64,
         /// Last number refused. A later number that is still pending gets its own event.
         upto: u64,
+        /// What they are about, so that their present state can be written again after [`Event::Recovered`].
+        keys: Vec<Box<[u8]>>,
         /// Why.
         error: StoreError,
     },

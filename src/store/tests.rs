@@ -386,9 +386,11 @@ fn a_full_disk_gives_failed_and_no_false_durable() {
                 Event::Failed {
                     lsn: first,
                     upto,
+                    keys,
                     error,
                 } => {
                     assert_eq!((first, upto), (lsn, lsn));
+                    assert_eq!(keys, [Box::from(format!("lost {lsn}").as_bytes())]);
                     assert!(error.to_string().contains("every second"), "{error}");
                 }
                 other => panic!("{other:?}"),
@@ -397,6 +399,9 @@ fn a_full_disk_gives_failed_and_no_false_durable() {
         std::thread::sleep(Duration::from_millis(100));
         assert!(events.try_recv().is_err(), "a probe must not succeed on a full disk");
         faults.full.store(false, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(events.try_recv().is_err(), "nothing is tried before the caller knows");
+        store.give_up(3);
         assert!(matches!(events.recv_timeout(WAIT).unwrap(), Event::Recovered));
         store.append(4, b"b", Some(b"2"));
         store.kick();
@@ -428,6 +433,7 @@ fn a_failed_sync_voids_what_it_covered() {
         Event::Failed { lsn: 2, .. }
     ));
     faults.bad_sync.store(false, Ordering::SeqCst);
+    store.give_up(2);
     assert!(matches!(events.recv_timeout(WAIT).unwrap(), Event::Recovered));
     assert_eq!(
         live(&recover_in(dir.path()).unwrap()),
@@ -452,6 +458,7 @@ fn process_durability_writes_again_what_a_failed_sync_put_in_doubt() {
         Event::Failed { lsn: 41, upto: 41, .. }
     ));
     faults.bad_sync.store(false, Ordering::SeqCst);
+    store.give_up(41);
     assert!(matches!(events.recv_timeout(WAIT).unwrap(), Event::Recovered));
     assert_eq!(live(&recover_in(dir.path()).unwrap()), model(&ops));
     let carried = fs::metadata(last_log(dir.path())).unwrap().len();
@@ -460,27 +467,62 @@ fn process_durability_writes_again_what_a_failed_sync_put_in_doubt() {
 }
 
 #[test]
-fn a_record_beyond_the_limit_is_refused_alone() {
+fn a_record_beyond_the_limit_is_refused_with_what_followed_it() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _, events) = open_plain(dir.path(), Sync::Process);
     store.append(1, b"a", Some(b"1"));
     store.append(2, b"b", Some(&vec![0; handle::RECORD_MAX]));
     store.append(3, b"c", Some(b"3"));
     store.kick();
-    let mut seen = Vec::new();
-    while seen.len() < 3 {
-        seen.push(match events.recv_timeout(WAIT).unwrap() {
-            Event::Durable { lsn } => lsn as i64,
-            Event::Failed {
-                lsn,
-                error: StoreError::TooLarge { .. },
-                ..
-            } => -(lsn as i64),
-            other => panic!("{other:?}"),
-        });
+    wait_for(&events, 1);
+    match events.recv_timeout(WAIT).unwrap() {
+        Event::Failed {
+            lsn: 2, upto: 3, error, ..
+        } => assert!(matches!(error, StoreError::TooLarge { .. }), "{error}"),
+        other => panic!("{other:?}"),
     }
-    assert_eq!(seen, [1, -2, 3]);
+    store.give_up(3);
+    assert!(matches!(events.recv_timeout(WAIT).unwrap(), Event::Recovered));
     store.close().unwrap();
+    let live = live(&recover_in(dir.path()).unwrap());
+    assert_eq!(live, model(&[(b"a".to_vec(), Some(b"1".to_vec()))]));
+}
+
+#[test]
+fn records_that_nobody_waits_for_are_written_without_a_sync_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, events, faults) = open_faulty(dir.path(), GROUP);
+    store.append(1, b"a", Some(b"1"));
+    store.kick();
+    wait_for(&events, 1);
+    faults.bad_sync.store(true, Ordering::SeqCst);
+    store.append_lazily(2, b"b", Some(b"2"));
+    store.kick();
+    let end = std::time::Instant::now() + WAIT;
+    let both = [
+        (b"a".to_vec(), Some(b"1".to_vec())),
+        (b"b".to_vec(), Some(b"2".to_vec())),
+    ];
+    while live(&recover_in(dir.path()).unwrap()) != model(&both) {
+        assert!(std::time::Instant::now() < end, "the record is not written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(
+        events.try_recv().is_err(),
+        "neither durable nor failed: it was not synced"
+    );
+    // The next record that is waited for takes it along, in whatever way the sync of it goes.
+    store.append(3, b"c", Some(b"3"));
+    store.kick();
+    assert!(matches!(
+        events.recv_timeout(WAIT).unwrap(),
+        Event::Failed { lsn: 3, upto: 3, .. }
+    ));
+    faults.bad_sync.store(false, Ordering::SeqCst);
+    store.give_up(3);
+    assert!(matches!(events.recv_timeout(WAIT).unwrap(), Event::Recovered));
+    store.close().unwrap();
+    assert_eq!(live(&recover_in(dir.path()).unwrap()), model(&both));
 }
 
 fn op() -> impl Strategy<Value = Op> {

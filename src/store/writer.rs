@@ -5,6 +5,7 @@
 //! `max_gather` after the first of them.
 
 use super::compact::{self, Compaction};
+use super::frame::{self, FRAME_HEADER};
 use super::handle::{Chunk, GATHER_BYTES, Queue, RECORD_MAX, Shared, Waiting};
 use super::lock::Lock;
 use super::log::Log;
@@ -25,6 +26,8 @@ const GATHER_STEPS: u32 = 4;
 
 struct Failing {
     cause: String,
+    /// The last record refused; the caller must have given it up before anything is tried.
+    upto: u64,
     next_probe: Instant,
 }
 
@@ -105,6 +108,7 @@ impl Writer {
         let loaded = self.served && !queue.chunks.is_empty();
         while queue.chunks.is_empty() && !queue.closing {
             let patience = match &self.failing {
+                Some(failing) if queue.given_up < failing.upto => None,
                 Some(failing) => Some(failing.next_probe.saturating_duration_since(Instant::now())),
                 None if self.compaction.is_some() || self.compaction_is_due() => Some(Duration::ZERO),
                 None => None,
@@ -163,19 +167,18 @@ impl Writer {
         let (Some(first), Some(last)) = (chunks.first().map(|c| c.first), chunks.last().map(|c| c.last)) else {
             return;
         };
-        if let Some(failing) = &self.failing {
-            let error = StoreError::Refusing {
-                cause: failing.cause.clone(),
-            };
-            (self.on_event)(Event::Failed {
+        if let Some(failing) = &mut self.failing {
+            failing.upto = last;
+            let cause = failing.cause.clone();
+            return (self.on_event)(Event::Failed {
                 lsn: first,
                 upto: last,
-                error,
+                keys: keys(chunks, first),
+                error: StoreError::Refusing { cause },
             });
-            return;
         }
         if let Err((lsn, error)) = self.store(chunks, first) {
-            self.fail(lsn, last, error);
+            self.fail(lsn, last, keys(chunks, lsn), error);
         }
     }
 
@@ -185,28 +188,21 @@ impl Writer {
             self.log.begin_next(0).map_err(|error| (first, error))?;
         }
         let group = self.sync != Sync::Process;
+        let awaited = chunks.iter().any(|chunk| chunk.awaited);
         let mut written = Vec::with_capacity(chunks.len());
         for chunk in chunks.iter_mut() {
+            let lost_from = if group { first } else { chunk.first };
             if let Some(bytes) = chunk.refused {
-                let error = StoreError::TooLarge {
-                    bytes,
-                    limit: RECORD_MAX,
-                };
-                (self.on_event)(Event::Failed {
-                    lsn: chunk.first,
-                    upto: chunk.last,
-                    error,
-                });
-                continue;
+                let limit = RECORD_MAX;
+                return Err((lost_from, StoreError::TooLarge { bytes, limit }));
             }
-            let at = self
-                .log
-                .write(&mut chunk.bytes)
-                .map_err(|e| (if group { first } else { chunk.first }, e))?;
-            if group {
+            let at = self.log.write(&mut chunk.bytes).map_err(|error| (lost_from, error))?;
+            if group && awaited {
                 written.push((at, &*chunk));
             } else {
-                self.report(chunk.last);
+                if !group {
+                    self.report(chunk.last);
+                }
                 self.log.acknowledge(at, &chunk.bytes);
             }
         }
@@ -224,14 +220,15 @@ impl Writer {
         (self.on_event)(Event::Durable { lsn: self.durable });
     }
 
-    fn fail(&mut self, lsn: u64, upto: u64, error: StoreError) {
+    fn fail(&mut self, lsn: u64, upto: u64, keys: Vec<Box<[u8]>>, error: StoreError) {
         // A snapshot under way may be what filled the disk.
         self.give_up_compaction();
         self.failing = Some(Failing {
             cause: error.to_string(),
+            upto,
             next_probe: Instant::now() + self.probe_every,
         });
-        (self.on_event)(Event::Failed { lsn, upto, error });
+        (self.on_event)(Event::Failed { lsn, upto, keys, error });
     }
 
     fn probe(&mut self) {
@@ -241,11 +238,10 @@ impl Writer {
                 (self.on_event)(Event::Recovered);
             }
             Err(error) => {
-                let next_probe = Instant::now() + self.probe_every;
-                self.failing = Some(Failing {
-                    cause: error.to_string(),
-                    next_probe,
-                });
+                if let Some(failing) = &mut self.failing {
+                    failing.cause = error.to_string();
+                    failing.next_probe = Instant::now() + self.probe_every;
+                }
             }
         }
     }
@@ -296,4 +292,14 @@ impl Writer {
             None => self.log.finish(),
         }
     }
+}
+
+/// The keys of the records from `lsn` on; a chunk is looked at whole, so some before it may be among them.
+fn keys(chunks: &[Chunk], lsn: u64) -> Vec<Box<[u8]>> {
+    chunks
+        .iter()
+        .filter(|chunk| chunk.last >= lsn)
+        .flat_map(|chunk| frame::records(chunk.bytes.get(FRAME_HEADER..).unwrap_or_default()))
+        .map(|record| record.key.into())
+        .collect()
 }

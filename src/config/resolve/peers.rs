@@ -296,7 +296,7 @@ impl Resolver<'_> {
         timeout
     }
 
-    fn dialect(&mut self, here: Here<'_>, at: Option<&At<String>>) -> DialectId {
+    pub(super) fn dialect(&mut self, here: Here<'_>, at: Option<&At<String>>) -> DialectId {
         let Some(at) = at else { return DialectId::default() };
         match DIALECTS.iter().position(|d| *d == at.value) {
             Some(index) => DialectId(u16::try_from(index).unwrap_or_default()),

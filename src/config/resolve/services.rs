@@ -2,7 +2,6 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::sync::Arc;
 
 use super::{Here, Resolver};
 use crate::config::at::{At, Place};
@@ -10,6 +9,7 @@ use crate::config::value;
 use crate::config::written::{self, Count, Http, StoreSync, Time};
 use crate::policy::rule::RuleRef;
 use crate::policy::settings::{Admin, Limits, Log, Messages, PerSource, Presence, Registrar, Store, Sync};
+use crate::presence::{Mark, Rules};
 use crate::sip::digest::Algorithm;
 
 /// The longest expiry anybody gets (RFC 3261 and 3903 leave it to us).
@@ -79,22 +79,63 @@ impl Resolver<'_> {
         if let Some(at) = &written.max_subscriptions {
             self.rules.subscriptions = here.rule("presence.max_subscriptions", at.place);
         }
-        let words = |list: &Option<Vec<At<String>>>, default: &str| -> Vec<Arc<str>> {
-            match list {
-                Some(list) => list.iter().map(|w| Arc::from(w.value.as_str())).collect(),
-                None => vec![Arc::from(default)],
-            }
-        };
+        let rules = self.composition(here, written);
         Presence {
             notify_min_interval: self.time(here, written.notify_min_interval.as_ref(), 5_000),
             min_expires,
             max_expires,
             default_expires,
-            manual_classes: words(&written.manual_classes, "manual"),
-            manual_tuples: words(&written.manual_tuples, "manual*"),
+            rules,
             max_publications: self.number(here, written.max_publications.as_ref(), 16),
             max_subscriptions: self.number(here, written.max_subscriptions.as_ref(), 1_000),
         }
+    }
+
+    fn composition(&mut self, here: Here<'_>, written: &written::Presence) -> Rules {
+        let words = |list: Option<&Vec<At<String>>>, default: &[&str]| -> Vec<Box<str>> {
+            match list {
+                Some(list) => list.iter().map(|w| w.value.as_str().into()).collect(),
+                None => default.iter().map(|w| (*w).into()).collect(),
+            }
+        };
+        let classes = words(written.manual_classes.as_ref(), &["manual"]);
+        let tuples = words(written.manual_tuples.as_ref(), &["manual*"]);
+        let classes = classes.into_iter().map(|class| Mark {
+            class: Some(class),
+            ..Mark::default()
+        });
+        let tuples = tuples.into_iter().map(|tuple| Mark {
+            tuple: Some(tuple),
+            ..Mark::default()
+        });
+        let dnd = written.dnd.as_ref();
+        let elements = dnd.and_then(|d| d.elements.as_ref());
+        Rules {
+            manual: classes
+                .chain(tuples)
+                .chain(self.marks(here, written.manual.as_ref()))
+                .collect(),
+            dnd: self.marks(here, dnd.and_then(|d| d.marks.as_ref())),
+            dnd_elements: words(elements, &["dnd", "do-not-disturb"]),
+        }
+    }
+
+    fn marks(&mut self, here: Here<'_>, written: Option<&Vec<At<written::Mark>>>) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for at in written.map(Vec::as_slice).unwrap_or_default() {
+            let dialect = at.dialect.as_ref();
+            if at.class.is_none() && at.tuple.is_none() && dialect.is_none() {
+                let help = "write at least one of `class`, `tuple`, `dialect`";
+                self.error(here, at.place, "a mark without keys marks nothing", help);
+            }
+            self.dialect(here, dialect);
+            marks.push(Mark {
+                class: at.class.as_deref().map(Into::into),
+                tuple: at.tuple.as_deref().map(Into::into),
+                dialect: dialect.map(|d| d.value.as_str().into()),
+            });
+        }
+        marks
     }
 
     pub(super) fn registrar(&mut self, here: Here<'_>, written: &written::Registrar) -> Registrar {

@@ -10,7 +10,9 @@ mod text;
 
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls};
-pub use service::{Admin, Limits, Log, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest};
+pub use service::{
+    Admin, Dnd, Limits, Log, Mark, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest,
+};
 pub use text::{Count, Time};
 
 use schemars::JsonSchema;

@@ -22,10 +22,36 @@ pub struct Presence {
     pub manual_classes: Option<Vec<At<String>>>,
     /// Tuple id patterns that mark a publication as set by hand; `*` is any text. Default: `["manual*"]`.
     pub manual_tuples: Option<Vec<At<String>>>,
+    /// Further marks of publications set by hand.
+    pub manual: Option<Vec<At<Mark>>>,
+    /// What says do-not-disturb.
+    pub dnd: Option<Dnd>,
     /// Publications one presentity may have. Default: 16.
     pub max_publications: Option<At<u32>>,
     /// Subscriptions one watcher may hold. Default: 1000.
     pub max_subscriptions: Option<At<u32>>,
+}
+
+/// Marks a publication: every key that is given must fit.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mark {
+    /// RPID class of something in it.
+    pub class: Option<String>,
+    /// Pattern for the id of a tuple in it; `*` is any text.
+    pub tuple: Option<String>,
+    /// Dialect of its publisher.
+    pub dialect: Option<At<String>>,
+}
+
+/// What says do-not-disturb. It outweighs everything, also what is set by hand.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dnd {
+    /// Element names, in any namespace or as `{namespace}name`. Default: `[dnd, do-not-disturb]`.
+    pub elements: Option<Vec<At<String>>>,
+    /// Publications that say it by being there. Default: none.
+    pub marks: Option<Vec<At<Mark>>>,
 }
 
 /// The registrar.

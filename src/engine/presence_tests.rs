@@ -1,0 +1,87 @@
+//! Composition as watchers see it, in the simulated engine.
+
+use super::Input;
+use super::sim::{Sim, body};
+use crate::presence::Document;
+
+const BOB: &str = "sip:bob@a.example";
+
+fn seen(sim: &mut Sim) -> Vec<String> {
+    sim.notifies().iter().map(|n| body(n).to_string()).collect()
+}
+
+fn publish(sim: &mut Sim, document: &str) -> u16 {
+    let lines = "Event: presence\r\nExpires: 600\r\nContent-Type: application/pidf+xml\r\n";
+    let call_id = sim.ask("bob", "PUBLISH", BOB, lines, document);
+    sim.status(&call_id)
+}
+
+fn document(id: &str, basic: &str, activity: &str) -> String {
+    format!(
+        "<presence xmlns='urn:ietf:params:xml:ns:pidf' xmlns:dm='urn:ietf:params:xml:ns:pidf:data-model' \
+         xmlns:r='urn:ietf:params:xml:ns:pidf:rpid' entity='{BOB}'><tuple id='{id}'><status><basic>{basic}</basic></status>\
+         </tuple><dm:person id='p'><r:activities><r:{activity}/></r:activities></dm:person></presence>"
+    )
+}
+
+#[test]
+fn a_registration_counts_only_while_nothing_is_published_and_closed_outranks_it() {
+    let mut sim = Sim::new();
+    sim.subscribe("alice", BOB, 3000);
+    assert!(seen(&mut sim)[0].contains("closed"));
+    sim.register("bob", 3600);
+    assert!(seen(&mut sim)[0].contains("open"));
+    let closed = document("t", "closed", "away");
+    assert_eq!(publish(&mut sim, &closed), 200);
+    assert_eq!(seen(&mut sim), [closed], "the only publication, byte for byte");
+    sim.register("bob", 3600);
+    assert_eq!(seen(&mut sim), [""; 0]);
+    sim.pass(601_000);
+    assert!(
+        seen(&mut sim)[0].contains("open"),
+        "it has expired: the registration counts again"
+    );
+}
+
+#[test]
+fn two_publishers_make_one_document_and_by_hand_decides() {
+    let mut sim = Sim::new();
+    sim.subscribe("alice", BOB, 3000);
+    seen(&mut sim);
+    publish(&mut sim, &document("manual-1", "open", "busy"));
+    seen(&mut sim);
+    publish(&mut sim, &document("phone", "open", "on-the-phone"));
+    let last = seen(&mut sim).pop().unwrap();
+    let read = Document::parse(last.as_bytes()).unwrap();
+    assert_eq!(read.activities().collect::<Vec<_>>(), ["busy"]);
+    assert!(last.contains("manual-1") && last.contains("phone"));
+}
+
+#[test]
+fn which_publication_is_by_hand_is_data_that_a_reload_changes() {
+    let mut sim = Sim::new();
+    sim.subscribe("alice", BOB, 3000);
+    seen(&mut sim);
+    publish(&mut sim, &document("own-1", "open", "busy"));
+    seen(&mut sim);
+    publish(&mut sim, &document("phone", "open", "meeting"));
+    let activity = |text: &str| {
+        let read = Document::parse(text.as_bytes()).unwrap();
+        read.activities().next().map(str::to_string)
+    };
+    let before = seen(&mut sim).pop().unwrap();
+    assert_eq!(activity(&before).as_deref(), Some("meeting"));
+    let changed = Sim::snapshot(
+        "",
+        "presence: { notify_min_interval: 0s, manual: [{ tuple: \"own-*\", dialect: rfc }] }",
+    );
+    sim.input(Input::Reload(changed));
+    sim.pass(10);
+    let after = seen(&mut sim).pop().unwrap();
+    assert_eq!(activity(&after).as_deref(), Some("busy"));
+    let quiet = "presence: { notify_min_interval: 0s, dnd: { elements: [meeting] } }";
+    sim.input(Input::Reload(Sim::snapshot("", quiet)));
+    sim.pass(10);
+    let after = seen(&mut sim).pop().unwrap();
+    assert_eq!(activity(&after).as_deref(), Some("meeting"));
+}
