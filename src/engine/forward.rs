@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::loops;
 use super::reply::{Answer, Request, phrase};
 use super::slots::SlotId;
 use super::timers::Kind;
@@ -78,13 +79,19 @@ pub(super) struct Forward {
     record_route: Option<SmallVec<[u8; 48]>>,
     strip_credentials: bool,
     legs: SmallVec<[Leg; 1]>,
+    /// What tells a loop from a spiral when the request comes back.
+    target: u64,
+    /// Max-Breadth, to be split among the legs.
+    breadth: u32,
     best: Option<(u16, Bytes)>,
     /// An INVITE has been answered with 2xx; only further 2xx pass.
     won: bool,
     cancelled: bool,
     why: &'static str,
-    /// A message that will be stored when no contact takes it.
+    /// A message that will be stored when no contact takes it, unless every one refuses it.
     store_for: Option<crate::sip::uri::Aor>,
+    /// How many legs ended in a refusal that time does not change.
+    refused: usize,
 }
 
 impl Engine {
@@ -93,7 +100,7 @@ impl Engine {
         self.forward_or_store(now, request, hops, manner, None);
     }
 
-    /// As [`Engine::forward`]; if no hop takes the message, it is kept for `store_for`.
+    /// As [`Engine::forward`]; if no hop takes the message, and not every one refuses it, it is kept for `store_for`.
     pub(super) fn forward_or_store(
         &mut self,
         now: Now,
@@ -102,6 +109,11 @@ impl Engine {
         manner: Manner<'_>,
         store_for: Option<crate::sip::uri::Aor>,
     ) {
+        let breadth = loops::breadth(request.essentials);
+        if hops.len() > breadth as usize {
+            return self.answer(now, request, Answer::new(440, phrase(440)));
+        }
+        let target = self.target_hash(request.view, request.essentials);
         let invite = request.essentials.method.as_bytes() == b"INVITE";
         let kept = self.keep(request.view.bytes());
         let framing = if request.source.flow.is_some() {
@@ -127,11 +139,14 @@ impl Engine {
                     provisional: false,
                 })
                 .collect(),
+            target,
+            breadth,
             best: None,
             won: false,
             cancelled: false,
             why: "no target answered",
             store_for,
+            refused: 0,
         });
         self.layer
             .set_server_user(request.server, id.pack(Owner::Forward as u8));
@@ -169,9 +184,10 @@ impl Engine {
             return;
         };
         entry.next += 1;
-        let invite = forward.invite;
+        let (invite, target) = (forward.invite, forward.target);
         let (client, branch) = self.layer.reserve(invite, id.pack(Owner::Forward as u8));
         entry.client = Some(client);
+        let branch = branch.marked(target);
         let wire = match view {
             Some(view) => self.write_forwarded(id, leg, view, destination, branch.as_bytes()),
             None => self.rewrite_forwarded(id, leg, destination, branch.as_bytes()),
@@ -228,6 +244,7 @@ impl Engine {
             uri: hop.uri.as_deref(),
             via: &via,
             max_forwards: view.max_forwards().unwrap_or(70).saturating_sub(1),
+            max_breadth: Some(loops::share(forward.breadth, forward.legs.len(), leg)),
             drop_first_routes: forward.drop_routes,
             push_record_route: record_route.as_deref(),
             set_received: Some((forward.source.remote.ip(), forward.source.remote.port())),
@@ -275,6 +292,7 @@ impl Engine {
             self.settle_other_legs(now, id, client);
             return;
         }
+        forward.refused += usize::from(super::messages::is_refusal(status));
         if forward.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
             forward.best = Some((status, wire));
         }
@@ -352,7 +370,8 @@ impl Engine {
         if forward.won || forward.legs.iter().any(|l| l.client.is_some()) {
             return;
         }
-        let store_for = forward.store_for.take();
+        let absent = forward.refused < forward.legs.len();
+        let store_for = forward.store_for.take().filter(|_| absent);
         if let Some(aor) = store_for {
             let (kept, framing, source, server) =
                 (forward.request.clone(), forward.framing, forward.source, forward.server);

@@ -160,24 +160,11 @@ impl Engine {
             identity,
             dialog: context.dialog,
             credentials,
-            looped: self.is_loop(view),
+            looped: self.is_loop(view, essentials),
             over,
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, &mut ()))
-    }
-
-    /// RFC 5393: a Via of ours further down means the request has been here. A spiral with another target carries our
-    /// branch too, but this bridge never sends a request to itself on purpose.
-    fn is_loop(&self, view: &View<'_>) -> bool {
-        view.items(Name::Via).any(|via| {
-            crate::sip::field::Via::parse(via).is_ok_and(|via| {
-                self.listeners
-                    .iter()
-                    .any(|l| via.sent_by().eq_ignore_ascii_case(l.advertised.as_bytes()))
-                    && via.branch().is_some_and(|b| self.layer.is_own_branch(b))
-            })
-        })
     }
 
     /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
@@ -250,7 +237,7 @@ impl Engine {
         })) = allowed
             && let Some(to) = self.next_in_dialog(party, view, context.own_routes)
         {
-            self.forward_ack(view, to, context.own_routes);
+            self.forward_ack(view, essentials, to, context.own_routes);
         }
     }
 

@@ -83,6 +83,12 @@ impl Offline {
     }
 }
 
+/// Whether a final answer says that the contact will never take the message: 4xx but 408 and 480, and 6xx. A message
+/// that all contacts refuse is not kept: the sender hears of it instead of 202.
+pub(super) fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=407 | 409..=479 | 481..500 | 600..)
+}
+
 impl Engine {
     /// A MESSAGE for a local user.
     pub(super) fn on_local_message(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
@@ -219,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// A contact has answered. What it will never take (4xx but 408 and 480) is not kept for ever.
+    /// A contact has answered. What it will never take is not kept for ever.
     pub(super) fn on_delivery_response(&mut self, now: Now, id: SlotId, status: u16) {
         if status < 200 {
             return;
@@ -228,7 +234,7 @@ impl Engine {
             entry.delivering = false;
         }
         match status {
-            200..300 | 400..=407 | 409..=479 | 481..500 | 600.. => {
+            _ if status < 300 || is_refusal(status) => {
                 self.forget_front(id);
                 self.deliver_next(now, id);
             }

@@ -12,6 +12,7 @@ mod forward;
 mod inbound;
 mod invite;
 mod local;
+mod loops;
 mod messages;
 mod notifier;
 mod outbound;

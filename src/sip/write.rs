@@ -167,6 +167,8 @@ pub struct Forward<'a> {
     pub via: &'a [u8],
     /// The new Max-Forwards.
     pub max_forwards: u32,
+    /// The new Max-Breadth (RFC 5393); `None` leaves the line as it came.
+    pub max_breadth: Option<u32>,
     /// Route values at the top that were ours.
     pub drop_first_routes: usize,
     /// The Record-Route value to put on top.
@@ -192,6 +194,11 @@ pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_
     if let Some(route) = plan.push_record_route {
         header(out, b"Record-Route", route);
     }
+    if let Some(breadth) = plan.max_breadth {
+        out.put_slice(b"Max-Breadth: ");
+        decimal(out, u64::from(breadth));
+        out.put_slice(b"\r\n");
+    }
     for (name, bytes) in plan.add {
         header(out, name, bytes);
     }
@@ -211,6 +218,7 @@ pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_
                     max_forwards(out, plan.max_forwards);
                 }
             }
+            Name::MaxBreadth if plan.max_breadth.is_some() => {}
             Name::Route if drop_routes > 0 => drop_routes = routes_left(out, line.value, drop_routes),
             Name::ContentLength => {
                 if !std::mem::replace(&mut length, true) {

@@ -1,0 +1,142 @@
+//! One engine on 127.0.0.1:5060 and [::1]:5060 (UDP), whatever it sends, and the time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use interop_tests::Outcome;
+use interop_tests::wire::Message;
+use trestle::config;
+use trestle::engine::{Engine, Input, ListenerAddress, Output, Setup};
+use trestle::sip::message::Framing;
+use trestle::sip::net::{Destination, ListenerId, Source, Transport};
+use trestle::sip::random::Random;
+use trestle::sip::time::Now;
+
+/// The head of every configuration: the domain a.example, and at 127.0.0.7 a front end that speaks for its users
+/// without digest.
+const HEAD: &str = r#"
+domains: [a.example]
+identity: { host: bridge.a.example }
+listeners:
+  - { name: udp, transport: udp, bind: ["127.0.0.1:5060"] }
+users:
+  - { aor: a@a.example, password: { plain: x } }
+  - { aor: b@a.example, password: { plain: x } }
+peers:
+  - { name: front, front_end: true, domains: [a.example], transport: udp, next_hop: "127.0.0.7:5060", addresses: [127.0.0.7/32], probe: "off" }
+store: { path: data }
+admin: { socket: s.sock, http: "off" }
+"#;
+
+/// The address of the front end.
+pub(crate) const FRONT: &str = "127.0.0.7:5060";
+
+/// A simulated bridge.
+pub(crate) struct Sim {
+    engine: Engine,
+    now: Now,
+    /// Datagrams it has sent, oldest first.
+    pub(crate) sent: Vec<(SocketAddr, Message)>,
+}
+
+impl Sim {
+    /// Starts one with this at the end of its configuration.
+    pub(crate) fn start(rest: &str) -> Outcome<Self> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("bridge.yaml");
+        std::fs::write(&file, format!("{HEAD}{rest}"))?;
+        let snapshot = Arc::new(config::load(&file).map_err(|p| p.to_string())?.snapshot);
+        let now = Now {
+            mono_ms: 1000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let listener = ListenerAddress {
+            id: ListenerId(0),
+            transport: Transport::Udp,
+            bound: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            advertised: "127.0.0.1:5060".into(),
+        };
+        let setup = Setup {
+            snapshot,
+            listeners: vec![listener],
+            random: Random::from_seed([5; 32]),
+            durable: false,
+            route_key: [7; 16],
+        };
+        let mut sim = Self {
+            engine: Engine::new(setup, now),
+            now,
+            sent: Vec::new(),
+        };
+        sim.drain();
+        Ok(sim)
+    }
+
+    /// A datagram comes in.
+    pub(crate) fn receive(&mut self, from: &str, bytes: &[u8]) -> Outcome {
+        let source = Source {
+            transport: Transport::Udp,
+            remote: from.parse()?,
+            local: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            listener: Some(ListenerId(0)),
+            flow: None,
+        };
+        let framing = Framing::Datagram;
+        self.engine.handle(self.now, Input::Message { source, bytes, framing });
+        self.drain();
+        Ok(())
+    }
+
+    /// Time passes, with every timer at its time.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now.after(ms);
+        while let Some(due) = self.engine.next_timeout().filter(|due| *due <= end.mono_ms) {
+            let step = due.saturating_sub(self.now.mono_ms);
+            self.now = self.now.after(step);
+            self.engine.handle(self.now, Input::Tick);
+            self.drain();
+        }
+        self.now = end;
+        self.engine.handle(self.now, Input::Tick);
+        self.drain();
+    }
+
+    /// The answers to a request that were sent so far, taken out.
+    pub(crate) fn answers(&mut self, branch: &str) -> Vec<u16> {
+        let (mine, rest) = std::mem::take(&mut self.sent)
+            .into_iter()
+            .partition(|(_, m): &(SocketAddr, Message)| m.status() > 0 && m.branch() == branch);
+        self.sent = rest;
+        let mine: Vec<(SocketAddr, Message)> = mine;
+        mine.iter().map(|(_, m)| m.status()).collect()
+    }
+
+    /// Whether forwarded requests wait for an answer.
+    pub(crate) fn busy(&self) -> bool {
+        self.engine.busy()
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            if let Output::Send {
+                to: Destination::Datagram { to, .. },
+                wire,
+                ..
+            } = output
+                && let Some(message) = Message::parse(&wire)
+            {
+                self.sent.push((to, message));
+            }
+        }
+    }
+}
+
+/// A request of the front end for one of its users.
+pub(crate) fn request(method: &str, uri: &str, user: &str, branch: &str, extra: &str) -> Vec<u8> {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {FRONT};rport;branch={branch}\r\nMax-Forwards: 70\r\n\
+         From: <sip:{user}@a.example>;tag=f1\r\nTo: <sip:{user}@a.example>\r\nCall-ID: {method}-{user}\r\nCSeq: 1 {method}\r\n{extra}\
+         Content-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
