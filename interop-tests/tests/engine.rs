@@ -3,6 +3,8 @@
 
 #[path = "engine/loops.rs"]
 mod loops;
+#[path = "engine/merged.rs"]
+mod merged;
 #[path = "engine/messages.rs"]
 mod messages;
 #[path = "engine/sim.rs"]

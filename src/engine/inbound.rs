@@ -318,6 +318,11 @@ impl Engine {
                 self.answer(now, request, Answer::new(481, phrase(481)));
             }
             Target::Bridge => self.on_bridge_request(now, request),
+            _ if is_served_here(request, &allow)
+                && self.is_merged(now, request.source, request.view, request.essentials) =>
+            {
+                self.answer(now, request, Answer::new(482, "Request Merged"));
+            }
             Target::Local { user, .. } => self.on_local_request(now, request, allow, user),
             Target::Route { set, peer } => self.on_routed_request(now, request, allow, set, peer),
         }
@@ -398,6 +403,15 @@ impl Engine {
             why: why.to_string(),
         };
         self.outputs.push_back(Output::Log(event));
+    }
+}
+
+/// Whether the bridge itself serves the request, as a user agent server: what has state here and no next server.
+fn is_served_here(request: &Request<'_>, allow: &Allow) -> bool {
+    match (request.essentials.method.as_bytes(), allow.target) {
+        (b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE", Target::Local { .. }) => true,
+        (b"SUBSCRIBE", Target::Route { .. }) => matches!(allow.who, Party::User(_)),
+        _ => false,
     }
 }
 

@@ -131,6 +131,7 @@ impl Engine {
         let status = match (full, self.journal.is_broken()) {
             (true, _) => 480,
             (_, true) => 500,
+            _ if self.is_kept_already(now, kept, framing, source) => 482,
             _ => 202,
         };
         let Some(wire) = self.answer_to_kept(kept, framing, source, status, "") else {
@@ -159,6 +160,16 @@ impl Engine {
                 otherwise,
             },
         );
+    }
+
+    /// The same message may have come over another path.
+    fn is_kept_already(&mut self, now: Now, kept: &Bytes, framing: Framing, source: &Source) -> bool {
+        let mut index = self.index.take().unwrap_or_default();
+        let merged = parse(kept, framing, &mut index)
+            .and_then(|view| Ok((view, view.essentials()?)))
+            .is_ok_and(|(view, essentials)| self.is_merged(now, source, &view, &essentials));
+        self.index = Some(index);
+        merged
     }
 
     /// The user is registered: the oldest kept message goes first, one at a time.

@@ -13,6 +13,7 @@ mod inbound;
 mod invite;
 mod local;
 mod loops;
+mod merged;
 mod messages;
 mod notifier;
 mod outbound;
@@ -258,6 +259,7 @@ pub struct Engine {
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
     rates: rates::Rates,
+    merged: merged::Merged,
     route_key: [u8; 16],
     counters: Counters,
 }
@@ -306,6 +308,7 @@ impl Engine {
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
+            merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
             route_key,
             random,

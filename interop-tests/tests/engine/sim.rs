@@ -1,4 +1,4 @@
-//! One engine on 127.0.0.1:5060 and [::1]:5060 (UDP), whatever it sends, and the time.
+//! One engine on 127.0.0.1:5060 (UDP and TCP), whatever it sends, and the time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use interop_tests::Outcome;
 use interop_tests::wire::Message;
 use trestle::config;
 use trestle::engine::{Engine, Input, ListenerAddress, Output, Setup};
+use trestle::policy::Identity;
 use trestle::sip::message::Framing;
-use trestle::sip::net::{Destination, ListenerId, Source, Transport};
+use trestle::sip::net::{Destination, FlowId, ListenerId, Source, Transport};
 use trestle::sip::random::Random;
 use trestle::sip::time::Now;
 
@@ -19,11 +20,12 @@ domains: [a.example]
 identity: { host: bridge.a.example }
 listeners:
   - { name: udp, transport: udp, bind: ["127.0.0.1:5060"] }
+  - { name: tcp, transport: tcp, bind: ["127.0.0.1:5060"] }
 users:
   - { aor: a@a.example, password: { plain: x } }
   - { aor: b@a.example, password: { plain: x } }
 peers:
-  - { name: front, front_end: true, domains: [a.example], transport: udp, next_hop: "127.0.0.7:5060", addresses: [127.0.0.7/32], probe: "off" }
+  - { name: front, front_end: true, domains: [a.example], transport: udp, accept: [udp, tcp], next_hop: "127.0.0.7:5060", addresses: [127.0.0.7/32], probe: "off" }
 store: { path: data }
 admin: { socket: s.sock, http: "off" }
 "#;
@@ -35,8 +37,8 @@ pub(crate) const FRONT: &str = "127.0.0.7:5060";
 pub(crate) struct Sim {
     engine: Engine,
     now: Now,
-    /// Datagrams it has sent, oldest first.
-    pub(crate) sent: Vec<(SocketAddr, Message)>,
+    /// What it has sent, oldest first.
+    pub(crate) sent: Vec<(Destination, Message)>,
 }
 
 impl Sim {
@@ -50,15 +52,15 @@ impl Sim {
             mono_ms: 1000,
             wall_ms: 1_700_000_000_000,
         };
-        let listener = ListenerAddress {
-            id: ListenerId(0),
-            transport: Transport::Udp,
+        let listener = |id, transport| ListenerAddress {
+            id: ListenerId(id),
+            transport,
             bound: SocketAddr::from(([127, 0, 0, 1], 5060)),
             advertised: "127.0.0.1:5060".into(),
         };
         let setup = Setup {
             snapshot,
-            listeners: vec![listener],
+            listeners: vec![listener(0, Transport::Udp), listener(1, Transport::Tcp)],
             random: Random::from_seed([5; 32]),
             durable: false,
             route_key: [7; 16],
@@ -74,17 +76,33 @@ impl Sim {
 
     /// A datagram comes in.
     pub(crate) fn receive(&mut self, from: &str, bytes: &[u8]) -> Outcome {
-        let source = Source {
-            transport: Transport::Udp,
-            remote: from.parse()?,
-            local: SocketAddr::from(([127, 0, 0, 1], 5060)),
-            listener: Some(ListenerId(0)),
-            flow: None,
-        };
-        let framing = Framing::Datagram;
+        let (source, framing) = (source(from, None)?, Framing::Datagram);
         self.engine.handle(self.now, Input::Message { source, bytes, framing });
         self.drain();
         Ok(())
+    }
+
+    /// A message comes in over the TCP connection of this number.
+    pub(crate) fn receive_over(&mut self, flow: u64, from: &str, bytes: &[u8]) -> Outcome {
+        let (source, framing) = (source(from, Some(FlowId(flow)))?, Framing::Stream);
+        self.engine.handle(self.now, Input::Message { source, bytes, framing });
+        self.drain();
+        Ok(())
+    }
+
+    /// A TCP connection comes in.
+    pub(crate) fn open(&mut self, flow: u64, from: &str) -> Outcome {
+        let source = source(from, Some(FlowId(flow)))?;
+        let (identity, peer) = (Arc::new(Identity::no_tls("TCP")), None);
+        self.engine.handle(self.now, Input::Opened { source, identity, peer });
+        self.drain();
+        Ok(())
+    }
+
+    /// A TCP connection ends.
+    pub(crate) fn close(&mut self, flow: u64) {
+        self.engine.handle(self.now, Input::Closed { flow: FlowId(flow) });
+        self.drain();
     }
 
     /// Time passes, with every timer at its time.
@@ -105,9 +123,9 @@ impl Sim {
     pub(crate) fn answers(&mut self, branch: &str) -> Vec<u16> {
         let (mine, rest) = std::mem::take(&mut self.sent)
             .into_iter()
-            .partition(|(_, m): &(SocketAddr, Message)| m.status() > 0 && m.branch() == branch);
+            .partition(|(_, m): &(Destination, Message)| m.status() > 0 && m.branch() == branch);
         self.sent = rest;
-        let mine: Vec<(SocketAddr, Message)> = mine;
+        let mine: Vec<(Destination, Message)> = mine;
         mine.iter().map(|(_, m)| m.status()).collect()
     }
 
@@ -116,19 +134,36 @@ impl Sim {
         self.engine.busy()
     }
 
+    /// How many subscriptions it serves and how many messages it keeps.
+    pub(crate) fn subscriptions_and_messages(&self) -> (usize, usize) {
+        let status = self.engine.status();
+        (status.subscriptions, status.stored_messages)
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll() {
-            if let Output::Send {
-                to: Destination::Datagram { to, .. },
-                wire,
-                ..
-            } = output
+            if let Output::Send { to, wire, .. } = output
                 && let Some(message) = Message::parse(&wire)
             {
                 self.sent.push((to, message));
             }
         }
     }
+}
+
+fn source(from: &str, flow: Option<FlowId>) -> Outcome<Source> {
+    let (transport, listener) = if flow.is_some() {
+        (Transport::Tcp, 1)
+    } else {
+        (Transport::Udp, 0)
+    };
+    Ok(Source {
+        transport,
+        remote: from.parse()?,
+        local: SocketAddr::from(([127, 0, 0, 1], 5060)),
+        listener: Some(ListenerId(listener)),
+        flow,
+    })
 }
 
 /// A request of the front end for one of its users.
