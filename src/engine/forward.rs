@@ -94,6 +94,15 @@ pub(super) struct Forward {
     refused: usize,
 }
 
+impl Forward {
+    /// Keeps the best final answer that is not 2xx.
+    fn offer(&mut self, status: u16, wire: Bytes) {
+        if self.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
+            self.best = Some((status, wire));
+        }
+    }
+}
+
 impl Engine {
     /// Sends a request on to all hops at once.
     pub(super) fn forward(&mut self, now: Now, request: &Request<'_>, hops: SmallVec<[Hop; 1]>, manner: Manner<'_>) {
@@ -185,8 +194,13 @@ impl Engine {
         };
         entry.next += 1;
         let (invite, target) = (forward.invite, forward.target);
+        if self.is_self(destination) {
+            return self.leads_back(id);
+        }
         let (client, branch) = self.layer.reserve(invite, id.pack(Owner::Forward as u8));
-        entry.client = Some(client);
+        if let Some(entry) = self.forwards.get_mut(id).and_then(|f| f.legs.get_mut(leg)) {
+            entry.client = Some(client);
+        }
         let branch = branch.marked(target);
         let wire = match view {
             Some(view) => self.write_forwarded(id, leg, view, destination, branch.as_bytes()),
@@ -203,6 +217,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A leg that would end where it began is a loop, whatever its new Request-URI.
+    fn leads_back(&mut self, id: SlotId) {
+        let wire = self.own_answer(id, 482, "SIP;cause=482;text=\"the contact names this bridge itself\"");
+        let (Some(forward), Some(wire)) = (self.forwards.get_mut(id), wire) else {
+            return;
+        };
+        forward.refused += 1;
+        forward.offer(482, wire);
     }
 
     fn rewrite_forwarded(&mut self, id: SlotId, leg: usize, to: Destination, branch: &[u8]) -> Option<Bytes> {
@@ -293,9 +317,7 @@ impl Engine {
             return;
         }
         forward.refused += usize::from(super::messages::is_refusal(status));
-        if forward.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
-            forward.best = Some((status, wire));
-        }
+        forward.offer(status, wire);
         self.conclude(now, id);
     }
 

@@ -52,6 +52,7 @@ impl Engine {
             Err(problem) => {
                 self.counters.malformed += 1;
                 note_malformed(&mut self.outputs, source, &problem);
+                self.answer_unreadable(source, bytes, &problem);
             }
         }
         self.index = Some(index);
@@ -60,8 +61,12 @@ impl Engine {
     /// A stream that cannot be framed any more: answered if the headers allow it.
     pub(super) fn on_broken(&mut self, source: &Source, bytes: &[u8], problem: &Malformed) {
         let mut index = self.index.take().unwrap_or_default();
-        if let Ok(view) = message::parse(bytes, Framing::Datagram, &mut index) {
-            self.answer_malformed(source, &view, problem);
+        match message::parse(bytes, Framing::Datagram, &mut index) {
+            Ok(view) => self.answer_malformed(source, &view, problem),
+            Err(_) => {
+                self.counters.malformed += 1;
+                self.answer_unreadable(source, bytes, problem);
+            }
         }
         self.index = Some(index);
     }
@@ -113,7 +118,10 @@ impl Engine {
     fn judge(&mut self, now: Now, request: &Request<'_>) {
         self.counters.requests += 1;
         let context = self.context(request.view, request.essentials);
-        let credentials = self.check_credentials(now, request.source, request.view, request.essentials);
+        let credentials = match self.check_credentials(now, request.source, request.view, request.essentials) {
+            Ok(credentials) => credentials,
+            Err(problem) => return self.answer_problem(now, request, &problem),
+        };
         let over = self.over(now, request.source);
         let decision = match self.decide(
             request.source,
@@ -156,11 +164,12 @@ impl Engine {
             .flow
             .and_then(|f| self.flows.get(&f))
             .map_or(&*self.no_tls, |f| &*f.identity);
+        let looped = self.is_loop(view, essentials);
         let known = Known {
             identity,
             dialog: context.dialog,
-            credentials,
-            looped: self.is_loop(view, essentials),
+            credentials: self.vouched(essentials, credentials, looped),
+            looped,
             over,
         };
         let facts = facts::gather(source, view, essentials, known)?;
@@ -425,7 +434,7 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 
 fn note_malformed(outputs: &mut std::collections::VecDeque<Output>, source: &Source, problem: &Malformed) {
     let note = format!(
-        "dropped what {} sent over {}: {problem}",
+        "what {} sent over {} cannot be read: {problem}",
         source.remote,
         text(source.transport.param().as_bytes())
     );

@@ -6,8 +6,11 @@
 //! contacts than it allows. Contacts are not tried one after the other instead.
 
 use super::Engine;
+use crate::policy::AuthState;
 use crate::sip::header::Name;
 use crate::sip::message::{Essentials, View};
+use crate::sip::net::{Destination, Transport};
+use crate::sip::uri::Uri;
 
 /// RFC 5393 section 5.3.3: what a request without Max-Breadth has; larger values are lowered to it.
 const BREADTH: u32 = 60;
@@ -22,6 +25,33 @@ impl Engine {
                         .branch()
                         .is_some_and(|b| self.layer.is_loop(b, || self.target_hash(view, essentials)))
             })
+        })
+    }
+
+    /// A request that has come back was let pass here with the credentials that we then took off. To ask for them again
+    /// would hide from its sender that it loops; nothing else is opened by this, for a loop is refused in any case.
+    pub(super) fn vouched(&self, essentials: &Essentials<'_>, credentials: AuthState, looped: bool) -> AuthState {
+        if !looped || credentials != AuthState::None {
+            return credentials;
+        }
+        let from = Uri::parse(essentials.from.uri).ok();
+        let user = from.and_then(|from| self.snapshot.users.find(from.user?, from.host_bytes()));
+        user.map_or(AuthState::None, AuthState::Valid)
+    }
+
+    /// Whether bytes for a destination would come straight back to us: a contact that names the bridge itself.
+    pub(super) fn is_self(&self, to: Destination) -> bool {
+        let (transport, to) = match to {
+            Destination::Datagram { to, .. } => (Transport::Udp, to),
+            Destination::Contact { to } => (Transport::Tcp, to),
+            Destination::Peer { transport, to, .. } => (transport, to),
+            Destination::Flow(_) => return false,
+        };
+        self.listeners.iter().any(|l| {
+            l.transport == transport
+                && l.bound.port() == to.port()
+                && (l.bound.ip() == to.ip()
+                    || (l.bound.ip().is_unspecified() && (to.ip().is_loopback() || l.advertised.parse() == Ok(to))))
         })
     }
 

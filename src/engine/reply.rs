@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{BUFFER, Engine, Output};
 use crate::sip::header::Name;
-use crate::sip::message::{Essentials, Malformed, View};
+use crate::sip::message::{Essentials, Malformed, View, salvage};
 use crate::sip::net::{Destination, ListenerId, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
@@ -97,6 +97,28 @@ impl Engine {
         let warning = format!("399 {} \"{problem}\"", self.host());
         let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
         let wire = self.write_answer(source, view, Answer::new(problem.status, reason).with(&headers));
+        let to = reply_destination(source, None);
+        self.outputs.push_back(Output::Send { to, wire, token: 0 });
+    }
+
+    /// Answers what cannot even be split, if the headers an answer copies can be found in it.
+    pub(super) fn answer_unreadable(&mut self, source: &Source, bytes: &[u8], problem: &Malformed) {
+        let Some(found) = salvage(bytes) else { return };
+        let warning = format!("399 {} \"{problem}\"", self.host());
+        let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
+        let tag = self.random.token::<16>();
+        let received = (source.remote.ip(), source.remote.port());
+        let mut buffer = self.take_buffer();
+        write::refuse(
+            &mut buffer,
+            &found,
+            problem.status,
+            problem.reason(),
+            &tag,
+            received,
+            &headers,
+        );
+        let wire = self.finish(buffer);
         let to = reply_destination(source, None);
         self.outputs.push_back(Output::Send { to, wire, token: 0 });
     }

@@ -189,3 +189,45 @@ fn max_breadth_is_split_and_never_grows() -> Outcome {
     assert_eq!(sim.answers("z9hG4bKo"), [200]);
     Ok(())
 }
+
+#[test]
+fn a_contact_that_is_the_bridge_itself_is_a_loop() -> Outcome {
+    let mut sim = Sim::start("")?;
+    let contact = "Contact: <sip:b@127.0.0.1:5060>\r\n";
+    assert_eq!(
+        sim.as_user("127.0.0.1:7000", "REGISTER", "sip:a.example", "b", contact)?,
+        [200]
+    );
+    for method in ["MESSAGE", "INVITE"] {
+        let answers = sim.as_user("127.0.0.1:7001", method, "sip:b@a.example", "a", "")?;
+        assert_eq!(answers.last(), Some(&482), "{method}: {answers:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_sent_a_loop_is_told_so_and_not_asked_for_a_password() -> Outcome {
+    let mut sim = Sim::start("")?;
+    // The client of b sends what it gets back to b, without the credentials of a, which it never saw.
+    let contact = "Contact: <sip:b@127.0.0.1:7000>\r\n";
+    assert_eq!(
+        sim.as_user("127.0.0.1:7000", "REGISTER", "sip:a.example", "b", contact)?,
+        [200]
+    );
+    let answers = sim.as_user("127.0.0.1:7001", "MESSAGE", "sip:b@a.example", "a", "")?;
+    assert!(answers.is_empty(), "{answers:?}");
+    let (_, leg) = sim.sent.pop().ok_or("nothing was forwarded")?;
+    assert!(leg.header("Proxy-Authorization").is_none());
+    let mut vias = vec!["SIP/2.0/UDP 127.0.0.1:7000;rport;branch=z9hG4bKback".to_string()];
+    vias.extend(leg.all("Via").map(str::to_string));
+    let back = rebuilt(&leg, "MESSAGE sip:b@a.example SIP/2.0", &vias, None);
+    sim.receive("127.0.0.1:7000", back.as_bytes())?;
+    assert_eq!(sim.answers("z9hG4bKback"), [482]);
+    // Another target is no loop: whoever sends that has to say who it is.
+    let other = back
+        .replace("b@a.example SIP/2.0", "a@a.example SIP/2.0")
+        .replace("z9hG4bKback", "z9hG4bKother");
+    sim.receive("127.0.0.1:7000", other.as_bytes())?;
+    assert_eq!(sim.answers("z9hG4bKother"), [407]);
+    Ok(())
+}

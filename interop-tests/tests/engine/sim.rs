@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use interop_tests::Outcome;
+use interop_tests::digest::Challenge;
 use interop_tests::wire::Message;
 use trestle::config;
 use trestle::engine::{Engine, Input, ListenerAddress, Output, Setup};
@@ -117,6 +118,41 @@ impl Sim {
         self.now = end;
         self.engine.handle(self.now, Input::Tick);
         self.drain();
+    }
+
+    /// A user's request from an address of no peer, with the digest it is asked for; the branch is `z9hG4bKREQUEST`.
+    pub(crate) fn as_user(
+        &mut self,
+        from: &str,
+        method: &str,
+        uri: &str,
+        user: &str,
+        lines: &str,
+    ) -> Outcome<Vec<u16>> {
+        let text = |branch: &str, lines: &str| {
+            let bytes = request(method, uri, user, branch, lines);
+            String::from_utf8_lossy(&bytes).replace(FRONT, from)
+        };
+        self.receive(from, text("z9hG4bKasked", lines).as_bytes())?;
+        let challenge = |(_, m): &(Destination, Message)| {
+            Challenge::parse(
+                m.header("WWW-Authenticate")
+                    .or_else(|| m.header("Proxy-Authenticate"))?,
+            )
+        };
+        let challenge = self.sent.iter().find_map(challenge).ok_or("no challenge")?;
+        self.answers("z9hG4bKasked");
+        let proof = challenge.answer(user, "x", method, uri, 1);
+        let name = if matches!(method, "REGISTER" | "SUBSCRIBE" | "PUBLISH") {
+            "Authorization"
+        } else {
+            "Proxy-Authorization"
+        };
+        self.receive(
+            from,
+            text("z9hG4bKREQUEST", &format!("{name}: {proof}\r\n{lines}")).as_bytes(),
+        )?;
+        Ok(self.answers("z9hG4bKREQUEST"))
     }
 
     /// The answers to a request that were sent so far, taken out.

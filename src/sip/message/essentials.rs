@@ -56,8 +56,8 @@ pub(super) fn check<'a>(view: &View<'a>) -> Result<Essentials<'a>, Malformed> {
     if call_id.is_empty() || call_id.len() > 1024 || call_id.iter().any(|b| b.is_ascii_whitespace() || *b == 0) {
         return Err(Malformed::header(Name::CallId, "it is empty, too long or holds blanks"));
     }
-    let from = NameAddr::parse(singles.from.ok_or(missing(Name::From))?).map_err(|m| m.at(Name::From))?;
-    let to = NameAddr::parse(singles.to.ok_or(missing(Name::To))?).map_err(|m| m.at(Name::To))?;
+    let from = NameAddr::only(singles.from.ok_or(missing(Name::From))?).map_err(|m| m.at(Name::From))?;
+    let to = NameAddr::only(singles.to.ok_or(missing(Name::To))?).map_err(|m| m.at(Name::To))?;
     let max_forwards = singles.max_forwards.map(hops).transpose()?;
     let max_breadth = singles.max_breadth.map(breadth).transpose()?;
     content_length(singles.content_length)?;
