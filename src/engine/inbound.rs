@@ -3,7 +3,7 @@
 use super::facts::{self, Known};
 use super::peers::text;
 use super::reply::{Answer, Request, phrase, reply_destination};
-use super::route_token::{self, Sides};
+use super::route_token;
 use super::{Engine, Event, Output};
 use crate::policy::{self, Allow, AuthState, Decision, InDialog, Over, Party, RuleRef, Target};
 use crate::sip::header::Name;
@@ -39,7 +39,7 @@ pub(super) enum InDialogKind {
     /// A subscription we hold at a peer.
     Upstream(super::slots::SlotId),
     /// A dialog that passes through.
-    Through(Sides),
+    Through,
 }
 
 impl Engine {
@@ -117,7 +117,7 @@ impl Engine {
     /// The decision, and what follows from it.
     fn judge(&mut self, now: Now, request: &Request<'_>) {
         self.counters.requests += 1;
-        let context = self.context(request.view, request.essentials);
+        let context = self.context(request.source, request.view, request.essentials);
         let credentials = match self.check_credentials(now, request.source, request.view, request.essentials) {
             Ok(credentials) => credentials,
             Err(problem) => return self.answer_problem(now, request, &problem),
@@ -177,7 +177,7 @@ impl Engine {
     }
 
     /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
-    fn context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
+    fn context(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
         let Some(tag) = essentials.to.tag() else {
             return Context::default();
         };
@@ -203,11 +203,11 @@ impl Engine {
                 own_routes: 0,
             };
         }
-        self.through_context(view, essentials).unwrap_or_default()
+        self.through_context(source, view, essentials).unwrap_or_default()
     }
 
     /// A dialog that passes through proves itself by the token in our Record-Route.
-    fn through_context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Option<Context> {
+    fn through_context(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> Option<Context> {
         let mut own_routes = 0;
         let mut sides = None;
         for route in view.items(Name::Route) {
@@ -221,24 +221,18 @@ impl Engine {
             sides = sides.or_else(|| route_token::read(&self.route_key, &self.snapshot, token, essentials.call_id));
         }
         let sides = sides?;
-        // From the caller's side the request goes to the callee and back; the decision checks who really sends it.
-        let dialog = InDialog {
-            sender: sides.caller,
-            towards: Some(sides.callee),
-        };
         Some(Context {
-            dialog: Some(dialog),
-            kind: InDialogKind::Through(sides),
+            dialog: Some(self.oriented(source, essentials, sides)),
+            kind: InDialogKind::Through,
             own_routes,
         })
     }
 
     fn on_ack(&mut self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
-        let context = self.context(view, essentials);
-        let InDialogKind::Through(sides) = context.kind else {
+        let context = self.context(source, view, essentials);
+        if !matches!(context.kind, InDialogKind::Through) {
             return;
-        };
-        let context = self.oriented(source, context, sides);
+        }
         let allowed = self.decide(source, view, essentials, &context, AuthState::None, Over::default());
         if let Ok(Decision::Allow(Allow {
             target: Target::Dialog(party),
@@ -247,31 +241,6 @@ impl Engine {
             && let Some(to) = self.next_in_dialog(party, view, context.own_routes)
         {
             self.forward_ack(view, essentials, to, context.own_routes);
-        }
-    }
-
-    /// Requests of a dialog come from either side: the flow says which.
-    pub(super) fn oriented(&self, source: &Source, context: Context, sides: Sides) -> Context {
-        let from_callee = match sides.callee {
-            Party::Peer(peer) => self.is_from_peer(source, peer) && sides.caller != sides.callee,
-            Party::User(user) => {
-                !matches!(sides.caller, Party::User(_)) && !self.any_peer(source) && {
-                    let _ = user;
-                    true
-                }
-            }
-        };
-        let (sender, towards) = if from_callee {
-            (sides.callee, sides.caller)
-        } else {
-            (sides.caller, sides.callee)
-        };
-        Context {
-            dialog: Some(InDialog {
-                sender,
-                towards: Some(towards),
-            }),
-            ..context
         }
     }
 

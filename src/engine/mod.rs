@@ -26,6 +26,7 @@ mod registrar;
 mod reload;
 mod reply;
 mod route_token;
+mod sides;
 mod slots;
 mod status;
 mod timers;
