@@ -172,9 +172,27 @@ fn broken_though_it_looks_well() -> Outcome {
             Verdict::Silence,
         ),
         Case::udp(
-            "unquoted commas in a display name",
+            "unquoted commas in a display name: one address, and that is understood",
             &options().set("From", "Bell, Alexander <sip:x@third.invalid>;tag=1"),
-            Verdict::Refused,
+            VALID,
+        ),
+        Case::udp(
+            "two addresses in From",
+            &options().set("From", "<sip:x@third.invalid>;tag=1, <sip:y@third.invalid>;tag=2"),
+            Verdict::Status(&[400]),
+        ),
+        Case::udp(
+            "an address that could be a name",
+            &options().set("To", "sip:a.example, <sip:b.example>"),
+            Verdict::Status(&[400]),
+        ),
+        Case::udp(
+            "credentials that are two users'",
+            &options().line(
+                "Authorization: Digest username=\"alice\", username=\"bob\", realm=\"a.example\", nonce=\"n\", uri=\"sip:a.example\", \
+                 response=\"0\", cnonce=\"c\", nc=00000001, qop=auth",
+            ),
+            Verdict::Status(&[400]),
         ),
         Case::udp(
             "To without brackets but with a question mark",
@@ -202,6 +220,83 @@ fn broken_though_it_looks_well() -> Outcome {
             VALID,
         ),
     ])
+}
+
+/// What cannot be split into header lines is told so where an answer can be made: never silence, and nothing of what hid
+/// behind a bare LF comes back.
+#[test]
+fn unreadable_requests_are_told_so() -> Outcome {
+    let mut stand = Stand::start(Family::V4)?;
+    let all_lf = |raw: Raw| String::from_utf8_lossy(&raw.bytes()).replace("\r\n", "\n").into_bytes();
+    let mut cases = Vec::new();
+    for transport in ["UDP", "TCP"] {
+        let raw = || Raw::new(transport, "OPTIONS", "sip:a.example");
+        let told = [
+            ("every line ends in LF", all_lf(raw())),
+            (
+                "one line ends in LF",
+                raw().line("Subject: one\nX-Injected: two").bytes(),
+            ),
+            (
+                "the start line ends in LF",
+                String::from_utf8_lossy(&raw().bytes())
+                    .replacen("\r\n", "\n", 1)
+                    .into_bytes(),
+            ),
+            ("a line without a colon", raw().line("this is no header").bytes()),
+            ("a name that is no token", raw().line("Not a token: x").bytes()),
+            ("a name that is empty", raw().line(": x").bytes()),
+            ("a bare CR", raw().line("Subject: one\rtwo").bytes()),
+            ("2,100 lines", (0..2100).fold(raw(), |raw, _| raw.line("X: y")).bytes()),
+        ];
+        for (name, bytes) in told {
+            cases.push(Case {
+                name,
+                transport,
+                bytes,
+                verdict: Verdict::Status(&[400, 513]),
+            });
+        }
+        let dropped = [
+            (
+                "an ACK is never answered",
+                all_lf(Raw::new(transport, "ACK", "sip:a.example")),
+            ),
+            ("no Call-ID to answer with", all_lf(raw().without("Call-ID"))),
+            ("no way back", all_lf(raw().set("Via", "nonsense"))),
+        ];
+        for (name, bytes) in dropped {
+            cases.push(Case {
+                name,
+                transport,
+                bytes,
+                verdict: Verdict::Silence,
+            });
+        }
+    }
+    stand.judge(cases)?;
+    let bytes = options()
+        .set("From", "<sip:x@a.example>;tag=1\nX-Injected: yes")
+        .line("Call-Info: x\nTo: <sip:other@a.example>")
+        .bytes();
+    let (got, answer) = stand.send("UDP", &bytes, std::time::Duration::from_secs(2))?;
+    assert_eq!(
+        got, 0,
+        "two To lines for a lenient reader: nobody can say which counts: {answer:?}"
+    );
+    let bytes = options()
+        .set("From", "<sip:x@a.example>;tag=1\nX-Injected: yes")
+        .bytes();
+    let (got, answer) = stand.send("UDP", &bytes, std::time::Duration::from_secs(2))?;
+    let answer = answer.ok_or("no answer")?;
+    assert!(
+        got == 400 && !interop_tests::stand::has_injected(&answer, "X-Injected"),
+        "{got}: {answer:?}"
+    );
+    assert!(
+        !interop_tests::agent::to_tag(&answer).is_empty() && answer.header("Warning").is_some_and(|w| w.contains("LF"))
+    );
+    Ok(())
 }
 
 /// RFC 5118: IPv6 in every place, right and wrong.

@@ -3,9 +3,9 @@
 use super::reply::Request;
 use super::{Engine, Event, Output};
 use crate::policy::{AuthState, UserId};
-use crate::sip::digest::{Algorithm, Credentials, Nonces, Verdict, proves};
+use crate::sip::digest::{Algorithm, Credentials, Nonces, Unusable, Verdict, proves};
 use crate::sip::header::Name;
-use crate::sip::message::{Essentials, View};
+use crate::sip::message::{Essentials, Malformed, View};
 use crate::sip::net::Source;
 use crate::sip::random::Random;
 use crate::sip::time::Now;
@@ -54,27 +54,36 @@ impl Authenticator {
 
 impl Engine {
     /// Checks the credentials of a request, if it carries some for our realm.
+    ///
+    /// # Errors
+    /// When nobody can say whose credentials they are.
     pub(super) fn check_credentials(
         &mut self,
         now: Now,
         source: &Source,
         view: &View<'_>,
         essentials: &Essentials<'_>,
-    ) -> AuthState {
+    ) -> Result<AuthState, Malformed> {
         let realm = self.realm(essentials);
         let mut state = AuthState::None;
         for name in [Name::Authorization, Name::ProxyAuthorization] {
             for value in view.headers(name) {
-                let Ok(credentials) = Credentials::parse(value) else {
-                    state = AuthState::Wrong;
-                    continue;
-                };
-                if credentials.realm == realm {
-                    return self.check(now, source, view, &credentials, &realm);
+                match Credentials::parse(value) {
+                    Ok(credentials) if credentials.realm == realm => {
+                        return Ok(self.check(now, source, view, &credentials, &realm));
+                    }
+                    Ok(_) => {}
+                    Err(Unusable::NotTaken(_)) => state = AuthState::Wrong,
+                    Err(Unusable::Ambiguous(problem)) => {
+                        return Err(Malformed {
+                            header: Some(name),
+                            ..problem
+                        });
+                    }
                 }
             }
         }
-        state
+        Ok(state)
     }
 
     fn check(

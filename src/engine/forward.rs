@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::loops;
 use super::reply::{Answer, Request, phrase};
 use super::slots::SlotId;
 use super::timers::Kind;
@@ -78,13 +79,28 @@ pub(super) struct Forward {
     record_route: Option<SmallVec<[u8; 48]>>,
     strip_credentials: bool,
     legs: SmallVec<[Leg; 1]>,
+    /// What tells a loop from a spiral when the request comes back.
+    target: u64,
+    /// Max-Breadth, to be split among the legs.
+    breadth: u32,
     best: Option<(u16, Bytes)>,
     /// An INVITE has been answered with 2xx; only further 2xx pass.
     won: bool,
     cancelled: bool,
     why: &'static str,
-    /// A message that will be stored when no contact takes it.
+    /// A message that will be stored when no contact takes it, unless every one refuses it.
     store_for: Option<crate::sip::uri::Aor>,
+    /// How many legs ended in a refusal that time does not change.
+    refused: usize,
+}
+
+impl Forward {
+    /// Keeps the best final answer that is not 2xx.
+    fn offer(&mut self, status: u16, wire: Bytes) {
+        if self.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
+            self.best = Some((status, wire));
+        }
+    }
 }
 
 impl Engine {
@@ -93,7 +109,7 @@ impl Engine {
         self.forward_or_store(now, request, hops, manner, None);
     }
 
-    /// As [`Engine::forward`]; if no hop takes the message, it is kept for `store_for`.
+    /// As [`Engine::forward`]; if no hop takes the message, and not every one refuses it, it is kept for `store_for`.
     pub(super) fn forward_or_store(
         &mut self,
         now: Now,
@@ -102,6 +118,11 @@ impl Engine {
         manner: Manner<'_>,
         store_for: Option<crate::sip::uri::Aor>,
     ) {
+        let breadth = loops::breadth(request.essentials);
+        if hops.len() > breadth as usize {
+            return self.answer(now, request, Answer::new(440, phrase(440)));
+        }
+        let target = self.target_hash(request.view, request.essentials);
         let invite = request.essentials.method.as_bytes() == b"INVITE";
         let kept = self.buffers.keep(request.view.bytes());
         let framing = if request.source.flow.is_some() {
@@ -127,11 +148,14 @@ impl Engine {
                     provisional: false,
                 })
                 .collect(),
+            target,
+            breadth,
             best: None,
             won: false,
             cancelled: false,
             why: "no target answered",
             store_for,
+            refused: 0,
         });
         self.layer
             .set_server_user(request.server, id.pack(Owner::Forward as u8));
@@ -169,9 +193,15 @@ impl Engine {
             return;
         };
         entry.next += 1;
-        let invite = forward.invite;
+        let (invite, target) = (forward.invite, forward.target);
+        if self.is_self(destination) {
+            return self.leads_back(id);
+        }
         let (client, branch) = self.layer.reserve(invite, id.pack(Owner::Forward as u8));
-        entry.client = Some(client);
+        if let Some(entry) = self.forwards.get_mut(id).and_then(|f| f.legs.get_mut(leg)) {
+            entry.client = Some(client);
+        }
+        let branch = branch.marked(target);
         let wire = match view {
             Some(view) => self.write_forwarded(id, leg, view, destination, branch.as_bytes()),
             None => self.rewrite_forwarded(id, leg, destination, branch.as_bytes()),
@@ -187,6 +217,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A leg that would end where it began is a loop, whatever its new Request-URI.
+    fn leads_back(&mut self, id: SlotId) {
+        let wire = self.own_answer(id, 482, "SIP;cause=482;text=\"the contact names this bridge itself\"");
+        let (Some(forward), Some(wire)) = (self.forwards.get_mut(id), wire) else {
+            return;
+        };
+        forward.refused += 1;
+        forward.offer(482, wire);
     }
 
     fn rewrite_forwarded(&mut self, id: SlotId, leg: usize, to: Destination, branch: &[u8]) -> Option<Bytes> {
@@ -228,6 +268,7 @@ impl Engine {
             uri: hop.uri.as_deref(),
             via: &via,
             max_forwards: view.max_forwards().unwrap_or(70).saturating_sub(1),
+            max_breadth: Some(loops::share(forward.breadth, forward.legs.len(), leg)),
             drop_first_routes: forward.drop_routes,
             push_record_route: record_route.as_deref(),
             set_received: Some((forward.source.remote.ip(), forward.source.remote.port())),
@@ -275,9 +316,8 @@ impl Engine {
             self.settle_other_legs(now, id, client);
             return;
         }
-        if forward.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
-            forward.best = Some((status, wire));
-        }
+        forward.refused += usize::from(super::messages::is_refusal(status));
+        forward.offer(status, wire);
         self.conclude(now, id);
     }
 
@@ -352,7 +392,8 @@ impl Engine {
         if forward.won || forward.legs.iter().any(|l| l.client.is_some()) {
             return;
         }
-        let store_for = forward.store_for.take();
+        let absent = forward.refused < forward.legs.len();
+        let store_for = forward.store_for.take().filter(|_| absent);
         if let Some(aor) = store_for {
             let (kept, framing, source, server) =
                 (forward.request.clone(), forward.framing, forward.source, forward.server);

@@ -3,7 +3,7 @@
 use super::facts::{self, Known};
 use super::peers::text;
 use super::reply::{Answer, Request, phrase, reply_destination};
-use super::route_token::{self, Sides};
+use super::route_token;
 use super::{Engine, Event, Output};
 use crate::policy::{self, Allow, AuthState, Decision, InDialog, Over, Party, RuleRef, Target};
 use crate::sip::header::Name;
@@ -39,7 +39,7 @@ pub(super) enum InDialogKind {
     /// A subscription we hold at a peer.
     Upstream(super::slots::SlotId),
     /// A dialog that passes through.
-    Through(Sides),
+    Through,
 }
 
 impl Engine {
@@ -52,6 +52,7 @@ impl Engine {
             Err(problem) => {
                 self.counters.malformed += 1;
                 note_malformed(&mut self.outputs, source, &problem);
+                self.answer_unreadable(source, bytes, &problem);
             }
         }
         self.index = Some(index);
@@ -60,8 +61,12 @@ impl Engine {
     /// A stream that cannot be framed any more: answered if the headers allow it.
     pub(super) fn on_broken(&mut self, source: &Source, bytes: &[u8], problem: &Malformed) {
         let mut index = self.index.take().unwrap_or_default();
-        if let Ok(view) = message::parse(bytes, Framing::Datagram, &mut index) {
-            self.answer_malformed(source, &view, problem);
+        match message::parse(bytes, Framing::Datagram, &mut index) {
+            Ok(view) => self.answer_malformed(source, &view, problem),
+            Err(_) => {
+                self.counters.malformed += 1;
+                self.answer_unreadable(source, bytes, problem);
+            }
         }
         self.index = Some(index);
     }
@@ -112,8 +117,11 @@ impl Engine {
     /// The decision, and what follows from it.
     fn judge(&mut self, now: Now, request: &Request<'_>) {
         self.counters.requests += 1;
-        let context = self.context(request.view, request.essentials);
-        let credentials = self.check_credentials(now, request.source, request.view, request.essentials);
+        let context = self.context(request.source, request.view, request.essentials);
+        let credentials = match self.check_credentials(now, request.source, request.view, request.essentials) {
+            Ok(credentials) => credentials,
+            Err(problem) => return self.answer_problem(now, request, &problem),
+        };
         let over = self.over(now, request.source);
         let decision = match self.decide(
             request.source,
@@ -156,32 +164,20 @@ impl Engine {
             .flow
             .and_then(|f| self.flows.get(&f))
             .map_or(&*self.no_tls, |f| &*f.identity);
+        let looped = self.is_loop(view, essentials);
         let known = Known {
             identity,
             dialog: context.dialog,
-            credentials,
-            looped: self.is_loop(view),
+            credentials: self.vouched(essentials, credentials, looped),
+            looped,
             over,
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, &mut ()))
     }
 
-    /// RFC 5393: a Via of ours further down means the request has been here. A spiral with another target carries our
-    /// branch too, but this bridge never sends a request to itself on purpose.
-    fn is_loop(&self, view: &View<'_>) -> bool {
-        view.items(Name::Via).any(|via| {
-            crate::sip::field::Via::parse(via).is_ok_and(|via| {
-                self.listeners
-                    .iter()
-                    .any(|l| via.sent_by().eq_ignore_ascii_case(l.advertised.as_bytes()))
-                    && via.branch().is_some_and(|b| self.layer.is_own_branch(b))
-            })
-        })
-    }
-
     /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
-    fn context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
+    fn context(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
         let Some(tag) = essentials.to.tag() else {
             return Context::default();
         };
@@ -207,11 +203,11 @@ impl Engine {
                 own_routes: 0,
             };
         }
-        self.through_context(view, essentials).unwrap_or_default()
+        self.through_context(source, view, essentials).unwrap_or_default()
     }
 
     /// A dialog that passes through proves itself by the token in our Record-Route.
-    fn through_context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Option<Context> {
+    fn through_context(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> Option<Context> {
         let mut own_routes = 0;
         let mut sides = None;
         for route in view.items(Name::Route) {
@@ -225,24 +221,18 @@ impl Engine {
             sides = sides.or_else(|| route_token::read(&self.route_key, &self.snapshot, token, essentials.call_id));
         }
         let sides = sides?;
-        // From the caller's side the request goes to the callee and back; the decision checks who really sends it.
-        let dialog = InDialog {
-            sender: sides.caller,
-            towards: Some(sides.callee),
-        };
         Some(Context {
-            dialog: Some(dialog),
-            kind: InDialogKind::Through(sides),
+            dialog: Some(self.oriented(source, essentials, sides)),
+            kind: InDialogKind::Through,
             own_routes,
         })
     }
 
     fn on_ack(&mut self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
-        let context = self.context(view, essentials);
-        let InDialogKind::Through(sides) = context.kind else {
+        let context = self.context(source, view, essentials);
+        if !matches!(context.kind, InDialogKind::Through) {
             return;
-        };
-        let context = self.oriented(source, context, sides);
+        }
         let allowed = self.decide(source, view, essentials, &context, AuthState::None, Over::default());
         if let Ok(Decision::Allow(Allow {
             target: Target::Dialog(party),
@@ -250,32 +240,7 @@ impl Engine {
         })) = allowed
             && let Some(to) = self.next_in_dialog(party, view, context.own_routes)
         {
-            self.forward_ack(view, to, context.own_routes);
-        }
-    }
-
-    /// Requests of a dialog come from either side: the flow says which.
-    pub(super) fn oriented(&self, source: &Source, context: Context, sides: Sides) -> Context {
-        let from_callee = match sides.callee {
-            Party::Peer(peer) => self.is_from_peer(source, peer) && sides.caller != sides.callee,
-            Party::User(user) => {
-                !matches!(sides.caller, Party::User(_)) && !self.any_peer(source) && {
-                    let _ = user;
-                    true
-                }
-            }
-        };
-        let (sender, towards) = if from_callee {
-            (sides.callee, sides.caller)
-        } else {
-            (sides.caller, sides.callee)
-        };
-        Context {
-            dialog: Some(InDialog {
-                sender,
-                towards: Some(towards),
-            }),
-            ..context
+            self.forward_ack(view, essentials, to, context.own_routes);
         }
     }
 
@@ -331,6 +296,11 @@ impl Engine {
                 self.answer(now, request, Answer::new(481, phrase(481)));
             }
             Target::Bridge => self.on_bridge_request(now, request),
+            _ if is_served_here(request, &allow)
+                && self.is_merged(now, request.source, request.view, request.essentials) =>
+            {
+                self.answer(now, request, Answer::new(482, "Request Merged"));
+            }
             Target::Local { user, .. } => self.on_local_request(now, request, allow, user),
             Target::Route { set, peer } => self.on_routed_request(now, request, allow, set, peer),
         }
@@ -414,6 +384,15 @@ impl Engine {
     }
 }
 
+/// Whether the bridge itself serves the request, as a user agent server: what has state here and no next server.
+fn is_served_here(request: &Request<'_>, allow: &Allow) -> bool {
+    match (request.essentials.method.as_bytes(), allow.target) {
+        (b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE", Target::Local { .. }) => true,
+        (b"SUBSCRIBE", Target::Route { .. }) => matches!(allow.who, Party::User(_)),
+        _ => false,
+    }
+}
+
 /// Text from outside, as it may stand in a log: no control characters, bounded.
 pub(super) fn printable(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
@@ -424,7 +403,7 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 
 fn note_malformed(outputs: &mut std::collections::VecDeque<Output>, source: &Source, problem: &Malformed) {
     let note = format!(
-        "dropped what {} sent over {}: {problem}",
+        "what {} sent over {} cannot be read: {problem}",
         source.remote,
         text(source.transport.param().as_bytes())
     );

@@ -4,7 +4,7 @@ use super::Engine;
 use super::forward::Owner;
 use super::reply::{Answer, Request};
 use super::slots::SlotId;
-use crate::sip::message::View;
+use crate::sip::message::{Essentials, View};
 use crate::sip::net::Destination;
 use crate::sip::time::Now;
 use crate::sip::transaction::{ClientId, ServerId};
@@ -54,7 +54,13 @@ impl Engine {
     }
 
     /// The ACK for a 2xx has no transaction: it follows the route set with a branch of its own.
-    pub(super) fn forward_ack(&mut self, view: &View<'_>, to: Destination, drop_routes: usize) {
+    pub(super) fn forward_ack(
+        &mut self,
+        view: &View<'_>,
+        essentials: &Essentials<'_>,
+        to: Destination,
+        drop_routes: usize,
+    ) {
         let branch = self.random.token::<16>();
         let mut cookie = *b"z9hG4bKack0000000000000000";
         cookie[10..].copy_from_slice(&branch);
@@ -62,6 +68,7 @@ impl Engine {
         let mut buffer = self.buffers.take();
         let plan = write::Forward {
             via: &via,
+            max_breadth: Some(super::loops::breadth(essentials)),
             max_forwards: view.max_forwards().unwrap_or(70).saturating_sub(1),
             drop_first_routes: drop_routes,
             ..write::Forward::default()

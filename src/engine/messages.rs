@@ -96,6 +96,12 @@ impl Offline {
     }
 }
 
+/// Whether a final answer says that the contact will never take the message: 4xx but 408 and 480, and 6xx. A message
+/// that all contacts refuse is not kept: the sender hears of it instead of 202.
+pub(super) fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=407 | 409..=479 | 481..500 | 600..)
+}
+
 impl Engine {
     /// A MESSAGE for a local user.
     pub(super) fn on_local_message(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
@@ -135,7 +141,13 @@ impl Engine {
         aor: &Aor,
     ) {
         let full = self.messages.waiting(aor) >= self.snapshot.messages.max_stored as usize;
-        let status = if full { 480 } else { 202 };
+        let status = if full {
+            480
+        } else if !self.journal.is_broken() && self.is_kept_already(now, kept, framing, source) {
+            482
+        } else {
+            202
+        };
         let Some(wire) = self.answer_to_kept(kept, framing, source, status, "") else {
             return;
         };
@@ -158,6 +170,16 @@ impl Engine {
         let mailbox = self.messages.push(aor, stored);
         self.or_undo(Undo::Message { mailbox, id });
         self.promise(now, Promise::Answer { server, status, wire });
+    }
+
+    /// The same message may have come over another path.
+    fn is_kept_already(&mut self, now: Now, kept: &Bytes, framing: Framing, source: &Source) -> bool {
+        let mut index = self.index.take().unwrap_or_default();
+        let merged = parse(kept, framing, &mut index)
+            .and_then(|view| Ok((view, view.essentials()?)))
+            .is_ok_and(|(view, essentials)| self.is_merged(now, source, &view, &essentials));
+        self.index = Some(index);
+        merged
     }
 
     /// The user is registered: the oldest kept message goes first, one at a time.
@@ -241,7 +263,7 @@ impl Engine {
         }
     }
 
-    /// A contact has answered. What it will never take (4xx but 408 and 480) is not kept for ever.
+    /// A contact has answered. What it will never take is not kept for ever.
     pub(super) fn on_delivery_response(&mut self, now: Now, id: SlotId, status: u16) {
         if status < 200 {
             return;
@@ -250,7 +272,7 @@ impl Engine {
             entry.delivering = false;
         }
         match status {
-            200..300 | 400..=407 | 409..=479 | 481..500 | 600.. => {
+            _ if status < 300 || is_refusal(status) => {
                 self.forget_front(id);
                 self.deliver_next(now, id);
             }

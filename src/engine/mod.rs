@@ -14,6 +14,8 @@ mod forward;
 mod inbound;
 mod invite;
 mod local;
+mod loops;
+mod merged;
 mod messages;
 mod notifier;
 mod outbound;
@@ -26,6 +28,7 @@ mod registrar;
 mod reload;
 mod reply;
 mod route_token;
+mod sides;
 mod slots;
 mod status;
 mod timers;
@@ -268,6 +271,7 @@ pub struct Engine {
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
     rates: rates::Rates,
+    merged: merged::Merged,
     route_key: [u8; 16],
     counters: Counters,
 }
@@ -316,6 +320,7 @@ impl Engine {
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
+            merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
             route_key,
             random,

@@ -115,11 +115,6 @@ impl Engine {
         crate::policy::is_peer(&self.snapshot, peer, source.transport, source.remote.ip(), identity)
     }
 
-    /// Whether a flow belongs to any peer at all.
-    pub(super) fn any_peer(&self, source: &Source) -> bool {
-        self.snapshot.peers().any(|(id, _)| self.is_from_peer(source, id))
-    }
-
     /// Where a request inside a dialog that passes through goes: the first Route that is not ours, else the target.
     pub(super) fn next_in_dialog(&self, party: Party, view: &View<'_>, own_routes: usize) -> Option<Destination> {
         let next = view

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::sip::header::Name;
-use crate::sip::message::{Essentials, Malformed, View};
+use crate::sip::message::{Essentials, Malformed, View, salvage};
 use crate::sip::net::{Destination, ListenerId, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
@@ -107,6 +107,28 @@ impl Engine {
         let to = reply_destination(source, None);
         self.outputs.push_back(Output::Send { to, wire, token: 0 });
     }
+
+    /// Answers what cannot even be split, if the headers an answer copies can be found in it.
+    pub(super) fn answer_unreadable(&mut self, source: &Source, bytes: &[u8], problem: &Malformed) {
+        let Some(found) = salvage(bytes) else { return };
+        let warning = format!("399 {} \"{problem}\"", self.host());
+        let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
+        let tag = self.random.token::<16>();
+        let received = (source.remote.ip(), source.remote.port());
+        let mut buffer = self.buffers.take_answer();
+        write::refuse(
+            &mut buffer,
+            &found,
+            problem.status,
+            problem.reason(),
+            &tag,
+            received,
+            &headers,
+        );
+        let wire = self.buffers.finish_answer(buffer);
+        let to = reply_destination(source, None);
+        self.outputs.push_back(Output::Send { to, wire, token: 0 });
+    }
 }
 
 /// Where a response goes (RFC 3261 section 18.2.2, RFC 3581): back on the stream, else to the packet's source, at the
@@ -145,6 +167,7 @@ pub(super) fn phrase(status: u16) -> &'static str {
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
         423 => "Interval Too Brief",
+        440 => "Max-Breadth Exceeded",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",

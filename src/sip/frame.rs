@@ -81,17 +81,18 @@ impl Framer {
             }
             _ => {}
         }
-        let from = self.scanned.saturating_sub(3);
-        let Some(at) = memmem::find(buffer.get(from..).unwrap_or_default(), b"\r\n\r\n") else {
+        let Some(headers) = self.header_section(buffer) else {
             self.scanned = buffer.len();
             if buffer.len() > self.limits.max_header_bytes {
                 return broken(0, Malformed::new(513, None, "the header section is too large"));
             }
             return Frame::Incomplete;
         };
-        let headers = from + at + 4;
         if headers > self.limits.max_header_bytes {
             return broken(0, Malformed::new(513, None, "the header section is too large"));
+        }
+        if !buffer[..headers].ends_with(b"\r\n\r\n") {
+            return broken(headers, BARE_LF);
         }
         match content_length(&buffer[..headers]) {
             Ok(length) if length > self.limits.max_body_bytes as u64 => broken(
@@ -103,8 +104,22 @@ impl Framer {
                 self.total = Some(total);
                 self.complete(buffer, total)
             }
-            Err(problem) => broken(headers, problem),
+            Err((headers, problem)) => broken(headers, problem),
         }
+    }
+
+    /// Length of the header section, if its end is there. One that ends in bare LF has no proper end: it is found all
+    /// the same, or the sender would wait for an answer until it is cut off.
+    fn header_section(&self, buffer: &[u8]) -> Option<usize> {
+        let from = self.scanned.saturating_sub(3);
+        let rest = buffer.get(from..).unwrap_or_default();
+        let end = memmem::find(rest, b"\n\r\n").map(|at| at + 3);
+        // In a section of permitted size `content_length` sees an empty line without CR by itself.
+        let end = match end {
+            Some(at) if from + at <= self.limits.max_header_bytes && rest[..at].ends_with(b"\r\n\r\n") => end,
+            _ => memmem::find(&rest[..end.unwrap_or(rest.len())], b"\n\n").map_or(end, |at| Some(at + 2)),
+        };
+        end.map(|end| from + end)
     }
 
     /// True in the middle of a message.
@@ -138,14 +153,20 @@ fn broken(headers: usize, problem: Malformed) -> Frame {
     Frame::Broken { headers, problem }
 }
 
-/// The one Content-Length of a header section. Two that differ would let a second request hide in the body.
-fn content_length(headers: &[u8]) -> Result<u64, Malformed> {
-    let fault = |what| Malformed::header(Name::ContentLength, what);
+const BARE_LF: Malformed = Malformed::message("the header lines end in bare LF");
+
+/// The one Content-Length of a header section. Two that differ would let a second request hide in the body. An error
+/// comes with the length of what may be parsed to answer.
+fn content_length(headers: &[u8]) -> Result<u64, (usize, Malformed)> {
+    let fault = |what| (headers.len(), Malformed::header(Name::ContentLength, what));
     let mut found = None;
     let mut at = 0;
     while let Some(newline) = memchr::memchr(b'\n', headers.get(at..).unwrap_or_default()) {
         let line = &headers[at..at + newline];
         at += newline + 1;
+        if line.is_empty() {
+            return Err((at, BARE_LF));
+        }
         let Some(colon) = memchr::memchr(b':', line) else {
             continue;
         };
@@ -245,7 +266,65 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn bare_lf_ends_the_header_section_and_the_stream() {
+        let lines = "OPTIONS sip:a@b SIP/2.0\nVia: SIP/2.0/TCP h\nl: 0\n";
+        let crlf = lines.replace('\n', "\r\n");
+        for (head, rest) in [
+            (format!("{lines}\n"), "more"),
+            (format!("{lines}\r\n"), ""),
+            (format!("{crlf}\n"), ""),
+            (format!("{lines}\n"), "X: y\r\n\r\n"),
+            (format!("{crlf}\n"), "l: 5\r\n\r\nhello"),
+        ] {
+            let want = vec![broken(head.len(), BARE_LF)];
+            assert_eq!(
+                frames(Limits::default(), &[(head.clone() + rest).as_bytes()]),
+                want,
+                "{head}"
+            );
+            assert_eq!(
+                frames(Limits::default(), &[head.as_bytes(), rest.as_bytes()]),
+                want,
+                "{head}"
+            );
+        }
+        // A bare LF inside is the parser's to refuse; the message can still be followed.
+        let inside = crlf.replace("l: 0", "X: a\nl: 0") + "\r\n";
+        assert_eq!(
+            frames(Limits::default(), &[inside.as_bytes()]),
+            [Frame::Message(inside.len())]
+        );
+    }
+
+    /// Streams of pieces that matter to a framer.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => Just(REQUEST.to_vec()),
+            1 => proptest::sample::select(vec![
+                "\r\n\r\n", "\r\n", "\n\n", "\n\r\n", "\r", "\n", "x", "OPTIONS sip:a@b SIP/2.0\r\n", "l: 2\r\n", "Content-Length: 9999\r\n",
+                "l:\r\n 3\r\n", "To: x\r\n", "To: x\n", " fold\r\n", "ab",
+            ]).prop_map(|text| text.as_bytes().to_vec()),
+            1 => (0usize..200).prop_map(|n| vec![b'x'; n]),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
     proptest! {
+        #[test]
+        fn chunking_changes_nothing_of_any_stream(all in stream(), cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..12)) {
+            let limits = Limits { max_header_bytes: 150, max_body_bytes: 100 };
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(all.len() + 1)).collect();
+            cuts.sort_unstable();
+            cuts.push(all.len());
+            let mut at = 0;
+            let chunks: Vec<&[u8]> = cuts.into_iter().map(|cut| &all[std::mem::replace(&mut at, cut)..cut]).collect();
+            let whole = frames(limits, &[&all]);
+            prop_assert_eq!(frames(limits, &chunks), &whole[..]);
+            let single: Vec<&[u8]> = all.chunks(1).collect();
+            prop_assert_eq!(frames(limits, &single), whole);
+        }
+
         #[test]
         fn chunking_changes_nothing(cuts in proptest::collection::vec(0usize..200, 0..20)) {
             let all = [REQUEST, b"\r\n\r\n", REQUEST, REQUEST].concat();

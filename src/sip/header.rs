@@ -19,6 +19,7 @@ pub enum Name {
     Event,
     Expires,
     From,
+    MaxBreadth,
     MaxForwards,
     MinExpires,
     Path,
@@ -43,7 +44,7 @@ pub enum Name {
     Other,
 }
 
-const NAMES: [(Name, &[u8], u8); 35] = [
+const NAMES: [(Name, &[u8], u8); 36] = [
     (Name::Accept, b"Accept", 0),
     (Name::Allow, b"Allow", 0),
     (Name::AllowEvents, b"Allow-Events", b'u'),
@@ -58,6 +59,7 @@ const NAMES: [(Name, &[u8], u8); 35] = [
     (Name::Event, b"Event", b'o'),
     (Name::Expires, b"Expires", 0),
     (Name::From, b"From", b'f'),
+    (Name::MaxBreadth, b"Max-Breadth", 0),
     (Name::MaxForwards, b"Max-Forwards", 0),
     (Name::MinExpires, b"Min-Expires", 0),
     (Name::Path, b"Path", 0),
@@ -91,14 +93,14 @@ const fn letters() -> [&'static [u8]; 26] {
     table[(b'd' - b'a') as usize] = &[10];
     table[(b'e' - b'a') as usize] = &[11, 12];
     table[(b'f' - b'a') as usize] = &[13];
-    table[(b'm' - b'a') as usize] = &[14, 15];
-    table[(b'p' - b'a') as usize] = &[16, 17, 18, 19];
-    table[(b'r' - b'a') as usize] = &[20, 21, 22, 23, 24];
-    table[(b's' - b'a') as usize] = &[25, 26, 27, 28, 29];
-    table[(b't' - b'a') as usize] = &[30];
-    table[(b'u' - b'a') as usize] = &[31];
-    table[(b'v' - b'a') as usize] = &[32];
-    table[(b'w' - b'a') as usize] = &[33, 34];
+    table[(b'm' - b'a') as usize] = &[14, 15, 16];
+    table[(b'p' - b'a') as usize] = &[17, 18, 19, 20];
+    table[(b'r' - b'a') as usize] = &[21, 22, 23, 24, 25];
+    table[(b's' - b'a') as usize] = &[26, 27, 28, 29, 30];
+    table[(b't' - b'a') as usize] = &[31];
+    table[(b'u' - b'a') as usize] = &[32];
+    table[(b'v' - b'a') as usize] = &[33];
+    table[(b'w' - b'a') as usize] = &[34, 35];
     table
 }
 

@@ -10,7 +10,11 @@ pub mod header;
 pub mod message;
 pub mod method;
 pub mod net;
+#[cfg(test)]
+mod oracle;
 pub mod random;
+#[cfg(test)]
+mod round_trip;
 pub mod segments;
 pub mod time;
 pub mod timer;

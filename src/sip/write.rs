@@ -7,10 +7,11 @@ use core::fmt::Write as _;
 use core::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
 
-use super::field::{Items, Via};
+use super::field::{Items, NameAddr, Via};
 use super::header::Name;
-use super::message::{Start, View};
+use super::message::{Salvage, Start, View};
 
 /// Writes a header value without what could end the line.
 fn value(out: &mut BytesMut, bytes: &[u8]) {
@@ -90,8 +91,52 @@ pub fn respond(
     finish(out, body);
 }
 
+/// A refusal of a request that cannot be split (RFC 3261 section 8.2.6 as far as it goes).
+pub fn refuse(
+    out: &mut BytesMut,
+    request: &Salvage<'_>,
+    status: u16,
+    reason: &str,
+    to_tag: &[u8],
+    received: (IpAddr, u16),
+    extra: &[(&[u8], &[u8])],
+) {
+    out.put_slice(b"SIP/2.0 ");
+    decimal(out, u64::from(status));
+    out.put_u8(b' ');
+    value(out, reason.as_bytes());
+    out.put_slice(b"\r\n");
+    let mut first_via = Some(received);
+    for (name, bytes) in &request.lines {
+        // Folds and bare line ends go: each line is one line.
+        let mut line: SmallVec<[u8; 256]> = SmallVec::new();
+        line.extend(bytes.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)));
+        match name {
+            Name::Via => {
+                if via_line(out, &line, first_via) {
+                    first_via = None;
+                } else {
+                    header(out, b"Via", &line);
+                }
+            }
+            Name::To => {
+                if NameAddr::parse(&line).is_ok_and(|to| to.tag().is_none()) {
+                    line.extend_from_slice(b";tag=");
+                    line.extend_from_slice(to_tag);
+                }
+                header(out, b"To", &line);
+            }
+            other => header(out, other.as_str().as_bytes(), &line),
+        }
+    }
+    for (name, bytes) in extra {
+        header(out, name, bytes);
+    }
+    finish(out, None);
+}
+
 fn to_line(out: &mut BytesMut, raw: &[u8], bytes: &[u8], tag: Option<&[u8]>) {
-    let has_tag = super::field::NameAddr::parse(bytes).is_ok_and(|a| a.tag().is_some());
+    let has_tag = NameAddr::parse(bytes).is_ok_and(|a| a.tag().is_some());
     match tag {
         Some(tag) if !has_tag => {
             out.put_slice(b"To: ");
@@ -167,6 +212,8 @@ pub struct Forward<'a> {
     pub via: &'a [u8],
     /// The new Max-Forwards.
     pub max_forwards: u32,
+    /// The new Max-Breadth (RFC 5393); `None` leaves the line as it came.
+    pub max_breadth: Option<u32>,
     /// Route values at the top that were ours.
     pub drop_first_routes: usize,
     /// The Record-Route value to put on top.
@@ -192,6 +239,11 @@ pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_
     if let Some(route) = plan.push_record_route {
         header(out, b"Record-Route", route);
     }
+    if let Some(breadth) = plan.max_breadth {
+        out.put_slice(b"Max-Breadth: ");
+        decimal(out, u64::from(breadth));
+        out.put_slice(b"\r\n");
+    }
     for (name, bytes) in plan.add {
         header(out, name, bytes);
     }
@@ -211,6 +263,7 @@ pub fn forward_request(out: &mut BytesMut, request: &View<'_>, plan: &Forward<'_
                     max_forwards(out, plan.max_forwards);
                 }
             }
+            Name::MaxBreadth if plan.max_breadth.is_some() => {}
             Name::Route if drop_routes > 0 => drop_routes = routes_left(out, line.value, drop_routes),
             Name::ContentLength => {
                 if !std::mem::replace(&mut length, true) {

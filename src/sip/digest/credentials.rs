@@ -28,6 +28,15 @@ pub struct Credentials {
     pub nc_text: String,
 }
 
+/// Why a value is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// A parameter stands twice: two readers could take it for two users. The request is malformed.
+    Ambiguous(Malformed),
+    /// They are as good as none: another scheme, no qop=auth, a field missing or too long.
+    NotTaken(Malformed),
+}
+
 /// Longer values are nobody's credentials.
 const MAX_VALUE: usize = 4096;
 const MAX_FIELD: usize = 1024;
@@ -36,9 +45,9 @@ impl Credentials {
     /// Reads credentials. Only Digest with qop=auth is taken: without it a replay cannot be told from a repeat.
     ///
     /// # Errors
-    /// 400 naming what is missing or wrong.
-    pub fn parse(value: &[u8]) -> Result<Self, Malformed> {
-        let fault = |what| Malformed::header(Name::Authorization, what);
+    /// Names what is missing or wrong, and whether the request can be answered otherwise than with 400.
+    pub fn parse(value: &[u8]) -> Result<Self, Unusable> {
+        let fault = |what| Unusable::NotTaken(Malformed::header(Name::Authorization, what));
         if value.len() > MAX_VALUE {
             return Err(fault("it is too long"));
         }
@@ -48,7 +57,7 @@ impl Credentials {
         }
         let mut fields = Fields::default();
         for item in Items::new(&value[7..]) {
-            fields.take(item);
+            fields.take(item)?;
         }
         let algorithm = Algorithm::from_name(fields.algorithm.as_deref().map(str::as_bytes));
         let need = |field: Option<String>, what| field.filter(|f| f.len() <= MAX_FIELD).ok_or(fault(what));
@@ -85,8 +94,10 @@ struct Fields {
 }
 
 impl Fields {
-    fn take(&mut self, item: &[u8]) {
-        let Some(at) = memchr::memchr(b'=', item) else { return };
+    fn take(&mut self, item: &[u8]) -> Result<(), Unusable> {
+        let Some(at) = memchr::memchr(b'=', item) else {
+            return Ok(());
+        };
         let name = item[..at].trim_ascii().to_ascii_lowercase();
         let slot = match name.as_slice() {
             b"username" => &mut self.username,
@@ -98,9 +109,82 @@ impl Fields {
             b"cnonce" => &mut self.cnonce,
             b"nc" => &mut self.nc,
             b"qop" => &mut self.qop,
-            _ => return,
+            _ => return Ok(()),
         };
-        // Text that is not UTF-8 cannot be anybody's name here; losing it means the credentials are refused.
-        *slot = String::from_utf8(unquote(item[at + 1..].trim_ascii()).into_owned()).ok();
+        if slot.is_some() {
+            let what = "a parameter stands twice";
+            return Err(Unusable::Ambiguous(Malformed::header(Name::Authorization, what)));
+        }
+        let text = String::from_utf8(unquote(item[at + 1..].trim_ascii()).into_owned());
+        let fault = Malformed::header(Name::Authorization, "it holds text that is not UTF-8");
+        *slot = Some(text.map_err(|_| Unusable::NotTaken(fault))?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", response=\"0\", algorithm=MD5, \
+                        cnonce=\"c\", nc=00000001, qop=auth, opaque=\"o\"";
+
+    #[test]
+    fn a_parameter_that_stands_twice_is_nobodys() {
+        assert!(Credentials::parse(GOOD.as_bytes()).is_ok());
+        for again in [
+            "username=\"a\"",
+            "USERNAME = \"b\"",
+            "realm=\"r\"",
+            "nonce=\"m\"",
+            "uri=\"sip:y\"",
+            "response=\"1\"",
+            "algorithm=MD5",
+            "cnonce=\"d\"",
+            "nc=00000002",
+            "qop=auth",
+            "username=\"\u{fc}\"",
+        ] {
+            for text in [
+                format!("{GOOD}, {again}"),
+                GOOD.replace("Digest ", &format!("Digest {again}, ")),
+            ] {
+                let got = Credentials::parse(text.as_bytes());
+                assert!(
+                    matches!(got, Err(Unusable::Ambiguous(m)) if m.status == 400),
+                    "{text}: {got:?}"
+                );
+            }
+        }
+        // Also where the second is no text at all.
+        let bytes = [GOOD.as_bytes(), b", username=\"\xff\""].concat();
+        assert!(matches!(Credentials::parse(&bytes), Err(Unusable::Ambiguous(_))));
+        // What nobody reads may stand as often as it likes; inside quotes nothing stands twice.
+        let fine = format!("{GOOD}, opaque=\"p\", x=1, x=2").replace("cnonce=\"c\"", "cnonce=\"c, nonce=n\"");
+        assert!(Credentials::parse(fine.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_taken_is_told_from_what_is_ambiguous() {
+        for bad in [
+            "Basic YTpi",
+            "Digest ",
+            "Digest username=\"a\"",
+            &GOOD.replace("qop=auth", "qop=auth-int"),
+            &GOOD.replace("00000001", "x"),
+            &GOOD.replace("MD5", "SHA-512"),
+            &GOOD.replace("username=\"a\"", &format!("username=\"{}\"", "a".repeat(1025))),
+        ] {
+            assert!(
+                matches!(Credentials::parse(bad.as_bytes()), Err(Unusable::NotTaken(_))),
+                "{bad}"
+            );
+        }
+        let bytes = [&GOOD.as_bytes()[..17], b"\xff", &GOOD.as_bytes()[18..]].concat();
+        assert!(
+            matches!(Credentials::parse(&bytes), Err(Unusable::NotTaken(_))),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }

@@ -2,8 +2,8 @@
 //! ones are, so that a replay is refused.
 
 use core::hash::Hasher;
+use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::sip::random::Random;
@@ -21,11 +21,10 @@ pub enum Verdict {
 }
 
 /// Used counts of one nonce: the highest, and a bit for each of the 64 below.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Window {
     highest: u32,
     seen: u64,
-    expires_ms: u64,
 }
 
 /// Makes and judges nonces of one realm.
@@ -33,11 +32,13 @@ struct Window {
 pub struct Nonces {
     key: [u8; 16],
     lifetime_ms: u64,
-    used: HashMap<u128, Window>,
-    swept_ms: u64,
+    /// Used nonces by the time they were made and their digest, so that the oldest stands first.
+    used: BTreeMap<(u64, u128), Window>,
+    /// Nonces made up to here may have had counts that were forgotten: without an entry they count no more.
+    forgotten_ms: Option<u64>,
 }
 
-/// So many nonces may be in use at once; past it, the oldest table is dropped and clients are asked again.
+/// So many nonces may be in use at once; past it, the oldest is forgotten and its client is asked again.
 const MAX_USED: usize = 100_000;
 
 impl Nonces {
@@ -49,8 +50,8 @@ impl Nonces {
         Self {
             key,
             lifetime_ms,
-            used: HashMap::new(),
-            swept_ms: 0,
+            used: BTreeMap::new(),
+            forgotten_ms: None,
         }
     }
 
@@ -71,31 +72,40 @@ impl Nonces {
         if now.mono_ms.saturating_sub(time) > self.lifetime_ms || count == 0 {
             return Verdict::Stale;
         }
-        self.sweep(now);
-        let expires_ms = time + self.lifetime_ms;
-        let window = self.used.entry(digest).or_insert(Window {
-            highest: 0,
-            seen: 0,
-            expires_ms,
-        });
-        if window.take(count) {
-            Verdict::Fresh
-        } else {
-            Verdict::Stale
+        self.forget_expired(now);
+        if let Some(window) = self.used.get_mut(&(time, digest)) {
+            return if window.take(count) {
+                Verdict::Fresh
+            } else {
+                Verdict::Stale
+            };
         }
+        if self.forgotten_ms.is_some_and(|until| time <= until) {
+            return Verdict::Stale;
+        }
+        if self.used.len() >= MAX_USED
+            && let Some(oldest) = self.used.first_entry()
+        {
+            let made = oldest.key().0;
+            // The newcomer may be the oldest itself.
+            if time <= made {
+                return Verdict::Stale;
+            }
+            oldest.remove();
+            self.forgotten_ms = Some(made);
+        }
+        let mut window = Window::default();
+        window.take(count);
+        self.used.insert((time, digest), window);
+        Verdict::Fresh
     }
 
-    /// Forgets the counts of expired nonces, now and then.
-    fn sweep(&mut self, now: Now) {
-        if now.mono_ms < self.swept_ms + self.lifetime_ms / 2 && self.used.len() < MAX_USED {
-            return;
-        }
-        self.swept_ms = now.mono_ms;
-        self.used.retain(|_, w| w.expires_ms >= now.mono_ms);
-        if self.used.len() >= MAX_USED {
-            // The key changes with the table, so that no count that was forgotten can be used again.
-            self.used.clear();
-            self.key[0] = self.key[0].wrapping_add(1);
+    /// Forgets the counts of expired nonces, which are stale by their time.
+    fn forget_expired(&mut self, now: Now) {
+        while let Some(entry) = self.used.first_entry()
+            && now.mono_ms.saturating_sub(entry.key().0) > self.lifetime_ms
+        {
+            entry.remove();
         }
     }
 
@@ -157,5 +167,39 @@ mod tests {
         assert_eq!(nonces.take(start, "invented", 1), Verdict::Forged);
         let forged = nonce.replace(&nonce[40..41], if &nonce[40..41] == "0" { "1" } else { "0" });
         assert_eq!(nonces.take(start, &forged, 1), Verdict::Forged);
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_oldest_and_lets_nothing_be_used_again() {
+        let mut random = Random::from_seed([1; 32]);
+        let mut nonces = Nonces::new(&mut random, 1_000_000);
+        let at = |ms: u64| Now {
+            mono_ms: 5000 + ms,
+            wall_ms: 0,
+        };
+        let all: Vec<String> = (0..=MAX_USED as u64 + 1)
+            .map(|ms| nonces.make(at(ms), &mut random))
+            .collect();
+        let (unused, all) = all
+            .split_first()
+            .map(|(first, rest)| (first.clone(), rest))
+            .unwrap_or_default();
+        let end = at(MAX_USED as u64 + 1);
+        for nonce in all {
+            assert_eq!(nonces.take(end, nonce, 1), Verdict::Fresh);
+        }
+        assert_eq!(nonces.used.len(), MAX_USED);
+        // The oldest that was used, and an older one that nobody used: asked again. All others go on.
+        assert_eq!(nonces.take(end, &all[0], 1), Verdict::Stale);
+        assert_eq!(nonces.take(end, &all[0], 2), Verdict::Stale);
+        assert_eq!(nonces.take(end, &unused, 1), Verdict::Stale);
+        for nonce in &all[1..] {
+            assert_eq!(nonces.take(end, nonce, 1), Verdict::Stale, "a replay");
+            assert_eq!(nonces.take(end, nonce, 2), Verdict::Fresh);
+        }
+        assert_eq!(nonces.take(end.after(1_000_000), &all[1], 3), Verdict::Stale);
+        let late = nonces.make(end.after(1_000_000), &mut random);
+        assert_eq!(nonces.take(end.after(1_000_001), &late, 1), Verdict::Fresh);
+        assert_eq!(nonces.used.len(), 1, "expired ones are gone");
     }
 }

@@ -21,6 +21,11 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// 400 for an unterminated quote or bracket, an empty URI, or blanks inside it.
     pub fn parse(value: &'a [u8]) -> Result<Self, Malformed> {
+        Self::first(value).map(|(address, _)| address)
+    }
+
+    /// The first address and what stands behind it.
+    fn first(value: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let fault = |what| Malformed::header(Name::Other, what);
         let (display, rest) = display_name(value).ok_or(fault("a quoted name is not closed"))?;
         let (uri, params) = if let Some(inside) = rest.strip_prefix(b"<") {
@@ -43,8 +48,24 @@ impl<'a> NameAddr<'a> {
         let end = super::Items::new(params)
             .next()
             .map_or(0, |first| if params.starts_with(b",") { 0 } else { first.len() });
-        let params = Params::new(&params[..end]);
-        Ok(Self { display, uri, params })
+        let (params, rest) = (Params::new(&params[..end]), &params[end..]);
+        Ok((Self { display, uri, params }, rest))
+    }
+
+    /// Reads the one address of a From or To value. A display name with commas that nobody quoted, as in
+    /// `Doe, John <sip:john@x>`, is taken for what it is: these headers hold no list. What could be read as two
+    /// addresses is nobody's identity.
+    ///
+    /// # Errors
+    /// As [`NameAddr::parse`], and 400 for more than one address.
+    pub fn only(value: &'a [u8]) -> Result<Self, Malformed> {
+        let (address, rest) = Self::first(value)?;
+        let unquoted = address.display.first() != Some(&b'"') && address.display.contains(&b',');
+        let list = unquoted && address.display.iter().any(|b| matches!(b, b':' | b'@'));
+        if list || !rest.is_empty() {
+            return Err(Malformed::header(Name::Other, "it holds more than one address"));
+        }
+        Ok(address)
     }
 
     /// The tag parameter.
@@ -91,6 +112,40 @@ mod tests {
         let a = NameAddr::parse(b"<sip:a@b>;expires=5, <sip:c@d>;tag=no")?;
         assert_eq!((a.params.get(b"expires"), a.tag()), (Some(&b"5"[..]), None));
         Ok(())
+    }
+
+    #[test]
+    fn commas_in_a_name_are_told_from_a_list() {
+        for (fine, display) in [
+            ("Doe, John <sip:john@x>;tag=1", "Doe, John"),
+            ("Doe,John<sip:john@x>;tag=1", "Doe,John"),
+            (
+                "Doe, John (Sales, \u{e9}) <sip:john@x>;tag=1",
+                "Doe, John (Sales, \u{e9})",
+            ),
+            ("\"a@b, <sip:c@d>\" <sip:john@x>;tag=1", "\"a@b, <sip:c@d>\""),
+            ("a@b <sip:john@x>;tag=1", "a@b"),
+            ("<sip:john@x>;x=\"a, b\";tag=1", ""),
+        ] {
+            let got = NameAddr::only(fine.as_bytes()).map(|a| (a.uri, a.tag(), a.display));
+            assert_eq!(
+                got,
+                Ok((&b"sip:john@x"[..], Some(&b"1"[..]), display.as_bytes())),
+                "{fine}"
+            );
+        }
+        for two in [
+            "<sip:john@x>;tag=1, <sip:jim@y>",
+            "<sip:john@x>, <sip:jim@y>;tag=1",
+            "<sip:john@x>,",
+            "sip:john@x, <sip:jim@y>;tag=1",
+            "john@x, <sip:jim@y>;tag=1",
+            "sip:john@x, sip:jim@y;tag=1",
+            "Doe, John <sip:john@x>;tag=1, Roe, Jim <sip:jim@y>;tag=2",
+            "<sip:john@x>;tag=1,2",
+        ] {
+            assert!(NameAddr::only(two.as_bytes()).is_err(), "{two}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Essentials<'a> {
     pub cseq: CSeq<'a>,
     /// Max-Forwards, 0 to 255; requests of RFC 2543 have none.
     pub max_forwards: Option<u32>,
+    /// Max-Breadth (RFC 5393 section 5), as it is written; what exceeds 32 bits is cut to them.
+    pub max_breadth: Option<u32>,
 }
 
 pub(super) fn check<'a>(view: &View<'a>) -> Result<Essentials<'a>, Malformed> {
@@ -54,9 +56,10 @@ pub(super) fn check<'a>(view: &View<'a>) -> Result<Essentials<'a>, Malformed> {
     if call_id.is_empty() || call_id.len() > 1024 || call_id.iter().any(|b| b.is_ascii_whitespace() || *b == 0) {
         return Err(Malformed::header(Name::CallId, "it is empty, too long or holds blanks"));
     }
-    let from = NameAddr::parse(singles.from.ok_or(missing(Name::From))?).map_err(|m| m.at(Name::From))?;
-    let to = NameAddr::parse(singles.to.ok_or(missing(Name::To))?).map_err(|m| m.at(Name::To))?;
+    let from = NameAddr::only(singles.from.ok_or(missing(Name::From))?).map_err(|m| m.at(Name::From))?;
+    let to = NameAddr::only(singles.to.ok_or(missing(Name::To))?).map_err(|m| m.at(Name::To))?;
     let max_forwards = singles.max_forwards.map(hops).transpose()?;
+    let max_breadth = singles.max_breadth.map(breadth).transpose()?;
     content_length(singles.content_length)?;
     Ok(Essentials {
         method,
@@ -66,6 +69,7 @@ pub(super) fn check<'a>(view: &View<'a>) -> Result<Essentials<'a>, Malformed> {
         call_id,
         cseq,
         max_forwards,
+        max_breadth,
     })
 }
 
@@ -102,6 +106,11 @@ fn hops(value: &[u8]) -> Result<u32, Malformed> {
     }
 }
 
+fn breadth(value: &[u8]) -> Result<u32, Malformed> {
+    let number = number(value).ok_or(Malformed::header(Name::MaxBreadth, "it is not a number"))?;
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
 fn content_length(value: Option<&[u8]>) -> Result<(), Malformed> {
     match value.map(number) {
         None | Some(Some(_)) => Ok(()),
@@ -117,6 +126,7 @@ struct Singles<'a> {
     call_id: Option<&'a [u8]>,
     cseq: Option<&'a [u8]>,
     max_forwards: Option<&'a [u8]>,
+    max_breadth: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
 }
 
@@ -128,6 +138,7 @@ impl<'a> Singles<'a> {
             Name::CallId => &mut self.call_id,
             Name::CSeq => &mut self.cseq,
             Name::MaxForwards => &mut self.max_forwards,
+            Name::MaxBreadth => &mut self.max_breadth,
             Name::ContentLength => &mut self.content_length,
             _ => return Ok(()),
         };

@@ -7,12 +7,14 @@
 mod essentials;
 mod index;
 mod malformed;
+mod salvage;
 mod split;
 mod view;
 
 pub use essentials::Essentials;
 pub use index::Index;
 pub use malformed::Malformed;
+pub use salvage::{Salvage, salvage};
 pub use split::parse;
 pub(crate) use split::trim;
 pub use view::{Line, Start, View};

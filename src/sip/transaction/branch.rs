@@ -62,6 +62,38 @@ impl Branch {
     }
 }
 
+/// A branch with the mark of RFC 5393 section 4.2 behind a dot: a hash of what decided where the request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkedBranch([u8; Self::LEN]);
+
+impl MarkedBranch {
+    /// Its length in bytes.
+    pub const LEN: usize = Branch::LEN + 14;
+
+    /// The text, cookie and mark included.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Branch {
+    /// The branch that also tells a loop from a spiral, with the value of `Layer::target_hash`.
+    #[must_use]
+    pub fn marked(&self, target: u64) -> MarkedBranch {
+        let mut text = [b'.'; MarkedBranch::LEN];
+        text[..Self::LEN].copy_from_slice(&self.0);
+        encode(&mut text[Self::LEN + 1..], target);
+        MarkedBranch(text)
+    }
+
+    /// The mark of a branch; `None` when it has none that can be read.
+    pub(super) fn mark(branch: &[u8]) -> Option<u64> {
+        let suffix = branch.get(Self::LEN..)?.strip_prefix(b".")?;
+        (suffix.len() == 13).then(|| decode(suffix)).flatten()
+    }
+}
+
 /// What makes our branches unguessable.
 #[derive(Debug)]
 pub(super) struct BranchKey(u64, u64);
@@ -69,6 +101,16 @@ pub(super) struct BranchKey(u64, u64);
 impl BranchKey {
     pub(super) fn new(random: &mut Random) -> Self {
         Self(random.next_u64(), random.next_u64())
+    }
+
+    /// A hash of fields in order, each set off from the next.
+    pub(super) fn hash<'a>(&self, fields: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(!self.0, self.1);
+        for field in fields {
+            hasher.write_u64(field.len() as u64);
+            hasher.write(field);
+        }
+        hasher.finish()
     }
 
     fn mac(&self, id: ClientId) -> u64 {
@@ -133,6 +175,22 @@ mod tests {
             prop_assert_eq!(Branch::read(&KEY, &branch), None);
             prop_assert_eq!(Branch::read(&KEY, &[MAGIC_COOKIE, &branch].concat()), None);
         }
+    }
+
+    #[test]
+    fn a_mark_changes_nothing_but_what_stands_behind_the_dot() {
+        let id = ClientId { slot: 7, generation: 9 };
+        let branch = Branch::new(&KEY, id);
+        for target in [0, 1, u64::MAX] {
+            let marked = branch.marked(target);
+            assert_eq!(Branch::read(&KEY, marked.as_bytes()), Some(id));
+            assert_eq!(Branch::mark(marked.as_bytes()), Some(target));
+            assert_eq!(Branch::mark(&marked.as_bytes().to_ascii_uppercase()), Some(target));
+            assert_eq!(Branch::mark(&marked.as_bytes()[..MarkedBranch::LEN - 1]), None);
+        }
+        assert_eq!(Branch::mark(branch.as_bytes()), None);
+        assert_ne!(KEY.hash([&b"ab"[..], b"c"]), KEY.hash([&b"a"[..], b"bc"]));
+        assert_ne!(KEY.hash([&b""[..]]), KEY.hash([]));
     }
 
     #[test]

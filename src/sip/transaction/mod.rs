@@ -32,7 +32,7 @@ use crate::sip::time::Now;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-pub use branch::{Branch, MAGIC_COOKIE, has_magic_cookie};
+pub use branch::{Branch, MAGIC_COOKIE, MarkedBranch, has_magic_cookie};
 pub use deadlines::{Timer, Timers};
 pub use matching::ServerKey;
 
@@ -265,10 +265,18 @@ impl Layer {
         self.servers.len()
     }
 
-    /// Whether a branch is one that this layer has made, ended or not: a request that carries it has come back.
+    /// A hash of the fields of a received request that decide where it goes, for [`Branch::marked`].
     #[must_use]
-    pub fn is_own_branch(&self, branch: &[u8]) -> bool {
-        Branch::read(&self.branches, branch).is_some()
+    pub fn target_hash<'a>(&self, fields: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        self.branches.hash(fields)
+    }
+
+    /// Whether a branch in a lower Via means a loop (RFC 5393 section 4.2): this layer has made it, its transaction
+    /// ended or not, and the request had the target that it has again. With another target it is a spiral. A branch
+    /// without a mark is of a request that began here, which has no business to come back.
+    #[must_use]
+    pub fn is_loop(&self, branch: &[u8], target: impl FnOnce() -> u64) -> bool {
+        Branch::read(&self.branches, branch).is_some() && Branch::mark(branch).is_none_or(|mark| mark == target())
     }
 
     /// Sets new timer values; running timers keep theirs until they are set again.

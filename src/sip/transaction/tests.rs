@@ -351,7 +351,9 @@ fn what_cannot_be_written_is_not_sent() {
         assert!(delivered.is_some_and(|delivered| delivered.id == id));
     }
     assert_eq!(bench.run_to(64_000), []);
-    assert!(bench.layer.is_own_branch(branch.as_bytes()) && !bench.layer.is_own_branch(b"z9hG4bK1"));
+    let marked = branch.marked(7);
+    assert!(bench.layer.is_loop(marked.as_bytes(), || 7) && !bench.layer.is_loop(marked.as_bytes(), || 8));
+    assert!(bench.layer.is_loop(branch.as_bytes(), || 7) && !bench.layer.is_loop(b"z9hG4bK1", || 7));
     assert_eq!(ClientId::from_token(id.to_token()), Some(id));
     assert_eq!(ClientId::from_token(0), None);
 }
