@@ -172,6 +172,7 @@ impl Shard {
                         persisted = true;
                     }
                 }
+                Output::Reuse { flow, peer, at } => transports.adopt(flow, peer, at),
                 Output::Close { flow, why } => transports.close(flow, why),
                 Output::Log(event) => events::log(&event, self.engine.borrow().snapshot().log.redact),
             }

@@ -217,8 +217,23 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
     domains(a) == domains(b)
         && (&a.transit, a.transport, &a.accept, &a.next_hop, &a.addresses, &a.tls)
             == (&b.transit, b.transport, &b.accept, &b.next_hop, &b.addresses, &b.tls)
-        && (a.dialect, a.view_sharing, a.probe, a.dscp, a.limits, a.request_timeout)
-            == (b.dialect, b.view_sharing, b.probe, b.dscp, b.limits, b.request_timeout)
+        && (
+            a.dialect,
+            a.view_sharing,
+            a.probe,
+            a.dscp,
+            a.reuse,
+            a.limits,
+            a.request_timeout,
+        ) == (
+            b.dialect,
+            b.view_sharing,
+            b.probe,
+            b.dscp,
+            b.reuse,
+            b.limits,
+            b.request_timeout,
+        )
 }
 
 fn routes(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {

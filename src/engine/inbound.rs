@@ -128,6 +128,7 @@ impl Engine {
         };
         match decision {
             Decision::Allow(allow) => {
+                self.offer_reuse(request, allow.who);
                 if let Some(options) = self.not_understood(request, &allow) {
                     let headers: [(&[u8], &[u8]); 1] = [(b"Unsupported", &options)];
                     return self.answer(now, request, Answer::new(420, "Bad Extension").with(&headers));

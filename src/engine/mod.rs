@@ -23,6 +23,7 @@ mod record;
 mod registrar;
 mod reload;
 mod reply;
+mod reuse;
 mod route_token;
 mod slots;
 mod status;
@@ -151,6 +152,15 @@ pub enum Output {
         /// Its state, or `None` when it is gone.
         value: Option<Box<[u8]>>,
     },
+    /// Use a connection that a peer opened for what goes to that peer over TLS (RFC 5923).
+    Reuse {
+        /// The connection; its certificate has proved the peer's name.
+        flow: FlowId,
+        /// The peer.
+        peer: PeerId,
+        /// Only for what goes to this address; `None`: for all.
+        at: Option<core::net::SocketAddr>,
+    },
     /// Close a connection whose trust is gone.
     Close {
         /// The connection.
@@ -214,6 +224,8 @@ struct Flow {
     source: Source,
     identity: Arc<Identity>,
     peer: Option<PeerId>,
+    /// It has been offered for reuse.
+    offered: bool,
 }
 
 /// Counters that the metrics endpoint shows.

@@ -93,7 +93,14 @@ impl Engine {
     /// A connection is there.
     pub(super) fn on_opened(&mut self, now: Now, source: Source, identity: Arc<Identity>, peer: Option<PeerId>) {
         let Some(flow) = source.flow else { return };
-        self.flows.insert(flow, Flow { source, identity, peer });
+        let offered = false;
+        let entry = Flow {
+            source,
+            identity,
+            peer,
+            offered,
+        };
+        self.flows.insert(flow, entry);
         if let Some(peer) = peer
             && self.peers.is_down(peer)
         {

@@ -1,0 +1,6 @@
+//! Trunks of peers on the running bridge: whose connections are used, how their traffic is marked, what is too much.
+
+#[path = "trunks/reuse.rs"]
+mod reuse;
+#[path = "trunks/site.rs"]
+mod site;
