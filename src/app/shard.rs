@@ -114,6 +114,7 @@ impl Shard {
         let snapshot = Arc::clone(self.engine.borrow().snapshot());
         let settings = self.settings.borrow();
         transports.clear_peers();
+        transports.mark_datagrams(self.engine.borrow().datagram_marks());
         for (id, peer) in snapshot.peers() {
             let tls = match settings.client_config(id) {
                 Ok(tls) => tls,
@@ -136,6 +137,12 @@ impl Shard {
                     dscp: peer.dscp,
                 },
             );
+        }
+    }
+
+    fn mark_datagrams(&self) {
+        if let Some(transports) = self.transports.get() {
+            transports.mark_datagrams(self.engine.borrow().datagram_marks());
         }
     }
 
@@ -173,6 +180,11 @@ impl Shard {
                     }
                 }
                 Output::Reuse { flow, peer, at } => transports.adopt(flow, peer, at),
+                Output::Mark { flow, dscp } => {
+                    if let Err(error) = transports.set_dscp(flow, dscp) {
+                        tracing::warn!(flow = flow.0, %error, "a connection cannot be marked");
+                    }
+                }
                 Output::Close { flow, why } => transports.close(flow, why),
                 Output::Log(event) => events::log(&event, self.engine.borrow().snapshot().log.redact),
             }
@@ -389,6 +401,7 @@ impl Handler for Shard {
 
     fn resolved(&self, token: u64, targets: Vec<(Transport, core::net::SocketAddr)>) {
         self.handle(Input::Resolved { token, targets });
+        self.mark_datagrams();
         self.drain();
     }
 }

@@ -15,6 +15,7 @@ mod local;
 mod messages;
 mod notifier;
 mod outbound;
+mod owner;
 mod peers;
 mod presentity;
 mod rates;
@@ -161,6 +162,13 @@ pub enum Output {
         /// Only for what goes to this address; `None`: for all.
         at: Option<core::net::SocketAddr>,
     },
+    /// Mark what a connection sends with a differentiated services code point.
+    Mark {
+        /// The connection.
+        flow: FlowId,
+        /// 0 to 63.
+        dscp: u8,
+    },
     /// Close a connection whose trust is gone.
     Close {
         /// The connection.
@@ -224,6 +232,8 @@ struct Flow {
     source: Source,
     identity: Arc<Identity>,
     peer: Option<PeerId>,
+    /// The peer at its other end, if it is one.
+    owner: Option<PeerId>,
     /// It has been offered for reuse.
     offered: bool,
 }

@@ -94,13 +94,18 @@ impl Engine {
     pub(super) fn on_opened(&mut self, now: Now, source: Source, identity: Arc<Identity>, peer: Option<PeerId>) {
         let Some(flow) = source.flow else { return };
         let offered = false;
+        let owner = peer.or_else(|| Self::owner_of(&self.snapshot, &source, &identity));
         let entry = Flow {
             source,
             identity,
             peer,
+            owner,
             offered,
         };
         self.flows.insert(flow, entry);
+        if peer.is_none() {
+            self.mark(flow, owner);
+        }
         if let Some(peer) = peer
             && self.peers.is_down(peer)
         {

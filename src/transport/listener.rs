@@ -82,7 +82,13 @@ impl Transports {
             options::set_dscp(&socket, address.is_ipv4(), dscp)?;
         }
         let alone = spec.bind.iter().filter(|b| b.is_ipv4() == address.is_ipv4()).count() == 1;
-        let socket = Rc::new(udp::Socket::new(socket, spec.id, alone, Rc::clone(known))?);
+        let socket = Rc::new(udp::Socket::new(
+            socket,
+            spec.id,
+            spec.dscp.unwrap_or(0),
+            alone,
+            Rc::clone(known),
+        )?);
         let local = socket.local;
         self.0.udp.borrow_mut().push(Rc::clone(&socket));
         let task = tokio::task::spawn_local(udp::serve(self.clone(), socket));

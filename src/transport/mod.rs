@@ -9,6 +9,7 @@ mod batch;
 mod connection;
 mod handler;
 mod listener;
+mod marks;
 mod options;
 mod pool;
 pub mod resolver;
@@ -116,6 +117,7 @@ struct Shared {
     started: std::time::Instant,
     udp: RefCell<Vec<Rc<udp::Socket>>>,
     received: RefCell<batch::Buffers>,
+    marks: RefCell<marks::Marks>,
     tls: RefCell<HashMap<ListenerId, Arc<rustls::ServerConfig>>>,
     accepting: RefCell<HashMap<ListenerId, Vec<tokio::task::AbortHandle>>>,
     pool: RefCell<pool::Pool>,
@@ -152,6 +154,7 @@ impl Transports {
             started: std::time::Instant::now(),
             udp: RefCell::default(),
             received: RefCell::default(),
+            marks: RefCell::default(),
             tls: RefCell::default(),
             accepting: RefCell::default(),
             pool: RefCell::default(),
@@ -262,6 +265,11 @@ impl Transports {
             Some(stream) => options::set_dscp(&stream.socket, stream.source.remote.is_ipv4(), dscp),
             None => Ok(()),
         }
+    }
+
+    /// Marks datagrams to these networks with these code points from now on, and no others. The first of an address counts.
+    pub fn mark_datagrams(&self, all: impl IntoIterator<Item = (ipnet::IpNet, u8)>) {
+        self.0.marks.replace(marks::Marks::of(all));
     }
 
     /// Whom the sockets call.

@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{self, BATCH, Headers, Outgoing, Received};
-use super::{SendError, Transports};
+use super::{SendError, Transports, options};
 use crate::sip::message::Framing;
 use crate::sip::net::{Destination, ListenerId, Source, Transport};
 
@@ -30,6 +30,10 @@ pub(super) struct Socket {
     headers: RefCell<Headers>,
     /// The kernel has no batches.
     single: Cell<bool>,
+    /// The code point of what has none of its own.
+    usual: u8,
+    /// The code point the socket is set to; it changes only where datagrams go one by one.
+    marked: Cell<u8>,
     queue: RefCell<VecDeque<Outgoing>>,
     queued: Cell<usize>,
     blocked: Cell<bool>,
@@ -66,6 +70,7 @@ impl Socket {
     pub(super) fn new(
         socket: socket2::Socket,
         listener: ListenerId,
+        usual: u8,
         alone: bool,
         known: Rc<RefCell<Known>>,
     ) -> io::Result<Self> {
@@ -82,6 +87,8 @@ impl Socket {
             local,
             headers: RefCell::new(Headers::new(local.is_ipv4())),
             single: Cell::new(false),
+            usual,
+            marked: Cell::new(usual),
             queue: RefCell::default(),
             queued: Cell::new(0),
             blocked: Cell::new(false),
@@ -130,6 +137,10 @@ impl Socket {
     fn send_some(&self, queue: &mut VecDeque<Outgoing>) -> io::Result<usize> {
         if self.single.get() {
             let Some(first) = queue.front() else { return Ok(0) };
+            let mark = first.mark.unwrap_or(self.usual);
+            if self.marked.replace(mark) != mark {
+                options::set_dscp(&self.socket, self.local.is_ipv4(), mark)?;
+            }
             return self.socket.try_send_to(&first.wire, first.to).map(|_| 1);
         }
         let out = queue.make_contiguous();
@@ -285,7 +296,14 @@ impl Transports {
             return self.fail_later(token, destination, SendError::Full);
         }
         socket.queued.set(socket.queued.get() + wire.len());
-        queue.push_back(Outgoing { wire, to, from, token });
+        let mark = self.0.marks.borrow().find(to.ip());
+        queue.push_back(Outgoing {
+            wire,
+            to,
+            from,
+            mark,
+            token,
+        });
     }
 
     pub(super) fn flush_datagrams(&self) {
