@@ -2,6 +2,8 @@
 
 #[path = "trunks/dscp.rs"]
 mod dscp;
+#[path = "trunks/limits.rs"]
+mod limits;
 #[path = "trunks/reuse.rs"]
 mod reuse;
 #[path = "trunks/site.rs"]

@@ -363,7 +363,12 @@ impl Handler for Shard {
             identity: Arc::new(identity),
             peer,
         });
-        true
+        let taken = source.flow.is_some_and(|flow| self.engine.borrow().has_flow(flow));
+        if !taken {
+            // Nothing follows that would carry out what the engine wants said of it.
+            self.drain();
+        }
+        taken
     }
 
     fn message(&self, source: &Source, bytes: &[u8], framing: Framing) {

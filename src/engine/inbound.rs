@@ -46,15 +46,26 @@ impl Engine {
     /// One message off the wire.
     pub(super) fn on_bytes(&mut self, now: Now, source: &Source, bytes: &[u8], framing: Framing) {
         let mut index = self.index.take().unwrap_or_default();
+        index.limit_headers(self.snapshot.limits.max_headers);
         match message::parse(bytes, framing, &mut index) {
             Ok(view) if view.is_request() => self.on_request(now, source, &view),
             Ok(view) => self.on_response(now, source, &view),
-            Err(problem) => {
-                self.counters.malformed += 1;
-                note_malformed(&mut self.outputs, source, &problem);
-            }
+            Err(problem) => self.on_unreadable(source, bytes, framing, &problem),
         }
         self.index = Some(index);
+    }
+
+    /// What cannot be split is dropped; with too many header lines it can, and the sender hears of it.
+    #[cold]
+    fn on_unreadable(&mut self, source: &Source, bytes: &[u8], framing: Framing, problem: &Malformed) {
+        let mut wide = message::Index::new();
+        match message::parse(bytes, framing, &mut wide) {
+            Ok(view) => self.answer_malformed(source, &view, problem),
+            Err(_) => {
+                self.counters.malformed += 1;
+                note_malformed(&mut self.outputs, source, problem);
+            }
+        }
     }
 
     /// A stream that cannot be framed any more: answered if the headers allow it.
@@ -163,6 +174,7 @@ impl Engine {
             credentials,
             looped: self.is_loop(view),
             over,
+            held: &self.presence.held_by_peer,
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, &mut ()))

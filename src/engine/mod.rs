@@ -253,6 +253,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Responses that matched no transaction.
     pub stray_responses: u64,
+    /// Connections closed since their peer held as many as it may.
+    pub connections_refused: u64,
 }
 
 /// One shard.

@@ -194,6 +194,9 @@ impl Engine {
     /// Puts a subscription where it is found: by id, by tag, among the watchers of its resource.
     pub(super) fn add_subscription(&mut self, subscription: Subscription) -> SlotId {
         let (tag, resource, watcher) = (subscription.tag, subscription.resource, subscription.watcher.clone());
+        if let Some(count) = self.presence.held_by(subscription.reach.party) {
+            *count += 1;
+        }
         let id = self.presence.subscriptions.insert(subscription);
         self.presence.by_tag.insert(tag, id);
         *self.presence.held.entry(watcher).or_insert(0) += 1;
@@ -470,6 +473,9 @@ impl Engine {
         };
         self.presence.by_tag.remove(&subscription.tag);
         self.persist(record::subscription_key(&subscription.tag), None);
+        if let Some(count) = self.presence.held_by(subscription.reach.party) {
+            *count = count.saturating_sub(1);
+        }
         if let Some(count) = self.presence.held.get_mut(&subscription.watcher) {
             *count -= 1;
             if *count == 0 {

@@ -95,6 +95,12 @@ impl Engine {
         let Some(flow) = source.flow else { return };
         let offered = false;
         let owner = peer.or_else(|| Self::owner_of(&self.snapshot, &source, &identity));
+        if peer.is_none()
+            && let Some(owner) = owner
+            && self.holds_enough(now, owner, &source)
+        {
+            return;
+        }
         let entry = Flow {
             source,
             identity,

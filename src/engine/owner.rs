@@ -5,9 +5,10 @@
 
 use ipnet::IpNet;
 
-use super::{Engine, Output};
+use super::{Engine, Event, Flow, Output};
 use crate::policy::{self, Identity, Snapshot};
 use crate::sip::net::{FlowId, PeerId, Source, Transport};
+use crate::sip::time::Now;
 
 impl Engine {
     /// The peer that the other end of an accepted connection has proved to be; of several the first that is configured.
@@ -18,6 +19,35 @@ impl Engine {
             Transport::Tls => identity.anchored().iter().copied().find(proves),
             _ => snapshot.addresses.peers(ip).find(proves),
         }
+    }
+
+    /// Whether a peer holds as many connections as it may; if so, one more is counted as refused and noted.
+    pub(super) fn holds_enough(&mut self, now: Now, owner: PeerId, source: &Source) -> bool {
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let Some((peer, most)) = snapshot.peer(owner).and_then(|p| Some((p, p.limits.connections?))) else {
+            return false;
+        };
+        let theirs = |f: &&Flow| f.owner == Some(owner) && f.source.listener.is_some();
+        if self.flows.values().filter(theirs).count() < most as usize {
+            return false;
+        }
+        self.counters.connections_refused += 1;
+        let rule = &peer.limits_rule;
+        if self
+            .rates
+            .worth_logging(now.mono_ms, source.remote.ip(), "peer.limits.connections")
+        {
+            let (name, from) = (&peer.name, source.remote);
+            let note = format!("closed a connection from {from}: peer {name} holds {most} already, by {rule}");
+            self.outputs.push_back(Output::Log(Event::Note(note)));
+        }
+        true
+    }
+
+    /// Whether a connection was taken and has not ended.
+    #[must_use]
+    pub fn has_flow(&self, flow: FlowId) -> bool {
+        self.flows.contains_key(&flow)
     }
 
     /// Has a connection marked as its peer's traffic shall be.

@@ -17,6 +17,7 @@ use super::timers::Kind;
 use super::{Engine, record};
 use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
+use crate::policy::Party;
 use crate::presence::{Document, PIDF, Rules, pidf};
 use crate::sip::field::{EventHeader, MediaType, parse_expires};
 use crate::sip::header::Name;
@@ -59,6 +60,8 @@ pub(super) struct Presence {
     pub(super) by_tag: HashMap<super::notifier::Tag, SlotId>,
     /// Subscriptions held by each watcher.
     pub(super) held: HashMap<Box<str>, usize>,
+    /// Subscriptions held by each peer; the index is the [`crate::sip::net::PeerId`].
+    pub(super) held_by_peer: Vec<u32>,
     fan_out: VecDeque<FanOut>,
 }
 
@@ -66,6 +69,27 @@ impl Presence {
     /// Whether a fan-out waits for its next slice.
     pub(super) fn has_fan_out(&self) -> bool {
         !self.fan_out.is_empty()
+    }
+
+    /// The count of what a peer holds; nobody's when the watcher is a user.
+    pub(super) fn held_by(&mut self, party: Party) -> Option<&mut u32> {
+        let Party::Peer(peer) = party else { return None };
+        let at = usize::from(peer.0);
+        if at >= self.held_by_peer.len() {
+            self.held_by_peer.resize(at + 1, 0);
+        }
+        self.held_by_peer.get_mut(at)
+    }
+
+    /// Counts anew what peers hold, after their ids have changed.
+    pub(super) fn count_held(&mut self) {
+        self.held_by_peer.clear();
+        let parties: Vec<Party> = self.subscriptions.iter().map(|(_, s)| s.reach.party).collect();
+        for party in parties {
+            if let Some(count) = self.held_by(party) {
+                *count += 1;
+            }
+        }
     }
 }
 

@@ -29,6 +29,7 @@ impl Engine {
                 None => ended.push(id),
             }
         }
+        self.presence.count_held();
         // The last NOTIFY still goes by the old trust: nothing but "terminated" is said.
         for id in ended {
             self.end_subscription(now, id, Reason::Rejected);

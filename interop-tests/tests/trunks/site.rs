@@ -22,10 +22,15 @@ pub(crate) struct Site {
     /// The peer's own port; the bridge's next hop.
     pub(crate) trunk: Trunk,
     pub(crate) authority: Authority,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Site {
+    /// Where `bridge.yaml` is.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// Starts both. `peer` is written into the peer's settings, `rest` behind everything.
     pub(crate) fn start(family: Family, peer: &str, rest: &str) -> Outcome<Self> {
         let authority = Authority::new()?;
@@ -54,7 +59,7 @@ impl Site {
             bridge: Trestle::start(dir.path(), ports)?,
             trunk,
             authority,
-            _dir: dir,
+            dir,
         })
     }
 

@@ -91,9 +91,9 @@ pub struct Probe {
 pub struct PeerLimits {
     /// Requests a second we take from it.
     pub requests: Option<At<u32>>,
-    /// Subscriptions it may hold here. Not enforced yet.
+    /// Subscriptions it may hold here; one more is refused.
     pub subscriptions: Option<At<u32>>,
-    /// Connections it may hold here. Not enforced yet.
+    /// Connections it may hold here; one more is closed. Those that we open do not count.
     pub connections: Option<At<u32>>,
 }
 

@@ -11,7 +11,7 @@ mod split;
 mod view;
 
 pub use essentials::Essentials;
-pub use index::Index;
+pub use index::{Index, MAX_HEADERS};
 pub use malformed::Malformed;
 pub use split::parse;
 pub(crate) use split::trim;
