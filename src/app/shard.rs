@@ -1,7 +1,7 @@
 //! One shard at work: the engine between its sockets, its store and its clock, on one runtime.
 
 use core::cell::{Cell, OnceCell, RefCell};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::oneshot;
 
 use super::events;
-use crate::engine::{Engine, Input, Output};
+use crate::config::plan::Plan;
+use crate::engine::{Engine, Input, ListenerAddress, Output};
 use crate::pki::{Settings, Usage, identify};
 use crate::policy::acl::{Admission, SourceLoad};
-use crate::policy::{Identity, Snapshot, admit};
+use crate::policy::{Identity, Peer, Snapshot, admit};
 use crate::sip::message::{Framing, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
 use crate::sip::random::Random;
@@ -87,7 +88,7 @@ impl Shard {
     /// Gives the shard its sockets; once.
     pub fn attach(self: &Rc<Self>, transports: Transports) {
         let _ = self.transports.set(transports);
-        self.set_peers();
+        self.set_peers(&[]);
     }
 
     /// Both clocks.
@@ -106,38 +107,30 @@ impl Shard {
         *self.trace.borrow_mut() = tap;
     }
 
-    /// Passes the peers' connection settings to the transports.
-    fn set_peers(&self) {
+    /// Passes the peers' connection settings to the transports; `moved` are those whose connections go on.
+    fn set_peers(&self, moved: &[(PeerId, PeerId)]) {
         let Some(transports) = self.transports.get() else {
             return;
         };
         let snapshot = Arc::clone(self.engine.borrow().snapshot());
         let settings = self.settings.borrow();
-        transports.clear_peers();
-        transports.mark_datagrams(self.engine.borrow().datagram_marks());
-        for (id, peer) in snapshot.peers() {
-            let tls = match settings.client_config(id) {
-                Ok(tls) => tls,
-                Err(error) => {
-                    tracing::error!(peer = &*peer.name, %error, "no TLS settings");
-                    None
-                }
+        let spec = |(id, peer): (PeerId, &Peer)| {
+            let tls = settings.client_config(id).unwrap_or_else(|error| {
+                tracing::error!(peer = &*peer.name, %error, "no TLS settings");
+                None
+            });
+            let mut domains = peer.domains.iter();
+            let server_name = domains.next().map_or_else(String::new, |(d, _)| d.to_string());
+            let spec = PeerSpec {
+                tls,
+                server_name,
+                bind: None,
+                dscp: peer.dscp,
             };
-            let server_name = peer
-                .domains
-                .iter()
-                .next()
-                .map_or_else(String::new, |(d, _)| d.to_string());
-            transports.set_peer(
-                id,
-                PeerSpec {
-                    tls,
-                    server_name,
-                    bind: None,
-                    dscp: peer.dscp,
-                },
-            );
-        }
+            (id, spec)
+        };
+        transports.set_peers(snapshot.peers().map(spec).collect(), moved);
+        self.mark_datagrams();
     }
 
     fn mark_datagrams(&self) {
@@ -180,6 +173,7 @@ impl Shard {
                     }
                 }
                 Output::Reuse { flow, peer, at } => transports.adopt(flow, peer, at),
+                Output::Reloaded { peers } => self.set_peers(&peers),
                 Output::Mark { flow, dscp } => {
                     if let Err(error) = transports.set_dscp(flow, dscp) {
                         tracing::warn!(flow = flow.0, %error, "a connection cannot be marked");
@@ -242,6 +236,7 @@ impl Shard {
                     tracing::warn!(host, "a host name in acl.incoming has no address");
                 } else {
                     self.handle(Input::AclResolved { host, addresses });
+                    self.drain();
                 }
             }
             tokio::select! {
@@ -289,31 +284,38 @@ impl Shard {
         self.drain();
     }
 
-    /// A new configuration: the engine follows, connections whose identity is not what it was are closed.
-    pub fn reload(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) {
+    /// A new configuration: the engine follows, connections whose identity is not what it was are closed. `closed` are
+    /// sockets that listen no more.
+    pub fn reload(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        settings: &Arc<Settings>,
+        plan: Plan,
+        listeners: Vec<ListenerAddress>,
+        closed: &[(ListenerId, SocketAddr)],
+    ) {
         let now = self.now();
-        *self.settings.borrow_mut() = Arc::clone(&settings);
-        self.handle(Input::Reload(Arc::clone(&snapshot)));
-        self.set_peers();
+        *self.settings.borrow_mut() = Arc::clone(settings);
+        self.handle(Input::Reload(Arc::clone(snapshot), plan));
+        self.engine.borrow_mut().set_listeners(listeners);
         self.reloaded.notify_one();
         if let Some(transports) = self.transports.get() {
-            for (at, listener) in snapshot.listeners.iter().enumerate() {
-                if listener.transport == Transport::Tls {
-                    let id = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
-                    match settings.server_config(listener.client_certificate) {
-                        Ok(tls) => transports.set_server_tls(id, tls),
-                        Err(error) => tracing::error!(listener = &*listener.name, %error, "keeps its old certificate"),
-                    }
+            for listener in snapshot.listeners.iter().filter(|l| l.transport == Transport::Tls) {
+                match settings.server_config(listener.client_certificate) {
+                    Ok(tls) => transports.set_server_tls(listener.id, tls),
+                    Err(error) => tracing::error!(listener = &*listener.name, %error, "keeps its old certificate"),
                 }
             }
         }
         let store = Arc::clone(settings.store());
         let wall = UnixTime::since_unix_epoch(Duration::from_millis(now.wall_ms));
-        self.engine.borrow_mut().judge_flows_again(|chain, opened_by_us| {
-            let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
-            let usage = if opened_by_us { Usage::Server } else { Usage::Client };
-            identify(Some(&chain), &store, wall, usage)
-        });
+        self.engine
+            .borrow_mut()
+            .judge_flows_again(closed, |chain, opened_by_us| {
+                let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
+                let usage = if opened_by_us { Usage::Server } else { Usage::Client };
+                identify(Some(&chain), &store, wall, usage)
+            });
         self.drain();
     }
 

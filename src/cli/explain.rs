@@ -176,7 +176,7 @@ fn assumed_identity(id: PeerId, peer: &Peer) -> Identity {
 
 /// The listener that was asked for, or the one made for such a sender.
 fn listener(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<(ListenerId, Transport), String> {
-    let listeners = || snapshot.listeners.iter().zip(0..).map(|(l, id)| (ListenerId(id), l));
+    let listeners = || snapshot.listeners.iter().map(|l| (l.id, l));
     if let Some(name) = &args.listener {
         return listeners()
             .find(|(_, l)| *l.name == **name)

@@ -8,6 +8,7 @@
 mod auth;
 mod commit;
 mod facts;
+mod flows;
 mod forward;
 mod inbound;
 mod invite;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 
+use crate::config::plan::Plan;
 use crate::policy::{Identity, Snapshot};
 use crate::sip::message::{Framing, Index, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
@@ -115,8 +117,8 @@ pub enum Input<'a> {
         /// Its addresses.
         addresses: Vec<core::net::IpAddr>,
     },
-    /// A new configuration.
-    Reload(Arc<Snapshot>),
+    /// A new configuration, and what it changes. [`Engine::judge_flows_again`] follows.
+    Reload(Arc<Snapshot>, Plan),
     /// Time has passed; nothing else happened.
     Tick,
 }
@@ -168,6 +170,11 @@ pub enum Output {
         flow: FlowId,
         /// 0 to 63.
         dscp: u8,
+    },
+    /// From here on peers are called as in the new configuration: what stands before this goes by the old settings.
+    Reloaded {
+        /// The peers whose trust goes on, by their old and new ids.
+        peers: Vec<(PeerId, PeerId)>,
     },
     /// Close a connection whose trust is gone.
     Close {
@@ -234,6 +241,10 @@ struct Flow {
     peer: Option<PeerId>,
     /// The peer at its other end, if it is one.
     owner: Option<PeerId>,
+    /// The peer it belonged to is trusted no more.
+    lost: bool,
+    /// It has been marked with a code point.
+    marked: bool,
     /// It has been offered for reuse.
     offered: bool,
 }
@@ -352,10 +363,8 @@ impl Engine {
             Input::Durable { lsn } => self.on_durable(now, lsn),
             Input::StoreFailed { lsn, upto } => self.on_store_failed(now, lsn, upto),
             Input::StoreRecovered => self.journal.set_broken(false),
-            Input::AclResolved { host, addresses } => {
-                self.snapshot = Arc::new(self.snapshot.with_resolved(&host, &addresses));
-            }
-            Input::Reload(snapshot) => self.on_reload(now, snapshot),
+            Input::AclResolved { host, addresses } => self.on_acl_resolved(&host, &addresses),
+            Input::Reload(snapshot, plan) => self.on_reload(now, snapshot, &plan),
             Input::Tick => {}
         }
         self.layer.handle_timeout(now);
@@ -391,31 +400,6 @@ impl Engine {
     #[must_use]
     pub fn busy(&self) -> bool {
         !self.forwards.is_empty() || self.journal.has_waiting()
-    }
-
-    /// Judges the identity of every TLS connection again, after trust has changed. `judge` takes the chain and whether
-    /// we opened the connection. A connection whose identity is not what it was is closed.
-    pub fn judge_flows_again(&mut self, mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity) {
-        let mut lost = Vec::new();
-        for (id, flow) in &mut self.flows {
-            let Identity::TlsPeer { chain, .. } = &*flow.identity else {
-                continue;
-            };
-            let again = judge(chain, flow.source.listener.is_none());
-            let still = again.is_named() && (flow.source.listener.is_some() || flow.peer.is_some());
-            if still {
-                flow.identity = Arc::new(again);
-            } else {
-                lost.push(*id);
-            }
-        }
-        lost.sort_unstable();
-        for flow in lost {
-            self.outputs.push_back(Output::Close {
-                flow,
-                why: "its trust was withdrawn",
-            });
-        }
     }
 
     /// The configuration in force.

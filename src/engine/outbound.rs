@@ -106,11 +106,13 @@ impl Engine {
             identity,
             peer,
             owner,
+            lost: false,
+            marked: false,
             offered,
         };
         self.flows.insert(flow, entry);
         if peer.is_none() {
-            self.mark(flow, owner);
+            self.mark(flow);
         }
         if let Some(peer) = peer
             && self.peers.is_down(peer)

@@ -50,11 +50,14 @@ impl Engine {
         self.flows.contains_key(&flow)
     }
 
-    /// Has a connection marked as its peer's traffic shall be.
-    pub(super) fn mark(&mut self, flow: FlowId, owner: Option<PeerId>) {
-        let dscp = owner.and_then(|id| self.snapshot.peer(id)).and_then(|p| p.dscp);
-        if let Some(dscp) = dscp {
-            self.outputs.push_back(Output::Mark { flow, dscp });
+    /// Has a connection marked as its peer's traffic shall be; one that was marked and is so no more gets the usual mark.
+    pub(super) fn mark(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let peer = flow.owner.and_then(|owner| self.snapshot.peer(owner));
+        let dscp = peer.and_then(|p| p.dscp);
+        if core::mem::replace(&mut flow.marked, dscp.is_some()) || dscp.is_some() {
+            let dscp = dscp.unwrap_or(0);
+            self.outputs.push_back(Output::Mark { flow: id, dscp });
         }
     }
 

@@ -71,6 +71,11 @@ impl Presence {
         !self.fan_out.is_empty()
     }
 
+    /// The resource of a local address, if there is one.
+    pub(super) fn local_id(&self, aor: &Aor) -> Option<SlotId> {
+        self.local.get(aor).copied()
+    }
+
     /// The count of what a peer holds; nobody's when the watcher is a user.
     pub(super) fn held_by(&mut self, party: Party) -> Option<&mut u32> {
         let Party::Peer(peer) = party else { return None };

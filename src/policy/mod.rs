@@ -21,7 +21,7 @@ pub mod snapshot;
 pub mod trace;
 pub mod users;
 
-pub use acl::{Acl, Admission, SourceLoad, admit};
+pub use acl::{Acl, Admission, SourceLoad, admit, may_stay};
 pub use decide::decide;
 pub use decision::{Allow, Decision, Party, Refusal, Target, Who};
 pub use facts::{AuthState, Facts, InDialog, Over, Scheme, UriFacts};

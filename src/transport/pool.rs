@@ -69,13 +69,39 @@ impl Transports {
         self.0.pool.borrow_mut().peers.insert(peer, Rc::new(spec));
     }
 
-    /// Forgets all peers' settings and pooled connections; open connections are only closed by [`Transports::close`].
-    pub fn clear_peers(&self) {
+    /// Sets how all peers are connected to, under their new ids. `moved` names those whose connections stay in use, by old
+    /// and new id; other peers' are forgotten, and closed only by [`Transports::close`].
+    pub fn set_peers(&self, specs: Vec<(PeerId, PeerSpec)>, moved: &[(PeerId, PeerId)]) {
         let mut pool = self.0.pool.borrow_mut();
-        pool.peers.clear();
-        pool.aliases.clear();
-        pool.entries
-            .retain(|(peer, ..), entry| peer.is_none() || matches!(entry, Pooled::Connecting { .. }));
+        pool.peers = specs.into_iter().map(|(id, spec)| (id, Rc::new(spec))).collect();
+        let follow = |old: PeerId| moved.iter().find(|(from, _)| *from == old).map(|(_, to)| *to);
+        let entries = core::mem::take(&mut pool.entries);
+        for ((peer, transport, to), entry) in entries {
+            let making = matches!(entry, Pooled::Connecting { .. });
+            // One that is being made finds its settings changed and fails, under the name it was begun with.
+            let next = if making { peer } else { peer.and_then(follow) };
+            if peer.is_none() || next.is_some() {
+                pool.entries.insert((next, transport, to), entry);
+            }
+        }
+        let aliases = core::mem::take(&mut pool.aliases);
+        let kept = aliases
+            .into_iter()
+            .filter_map(|((peer, at), flow)| Some(((follow(peer)?, at), flow)));
+        pool.aliases = kept.collect();
+        for stream in self.0.streams.borrow().values() {
+            stream.pooled.borrow_mut().retain_mut(|(peer, ..)| {
+                let next = peer.and_then(follow);
+                let keep = peer.is_none() || next.is_some();
+                *peer = next;
+                keep
+            });
+            let mut adopted = stream.adopted.borrow_mut();
+            *adopted = adopted
+                .drain(..)
+                .filter_map(|(peer, at)| Some((follow(peer)?, at)))
+                .collect();
+        }
     }
 
     /// Uses a TLS connection that a peer opened for what we send it at an address, or anywhere (RFC 5923). Only for a flow
@@ -131,7 +157,7 @@ impl Transports {
         match pool.entries.get_mut(&key) {
             Some(Pooled::Connecting { waiting, bytes }) => {
                 let total = bytes.saturating_add(wire.len());
-                if waiting.len() < MAX_WAITING && total <= self.0.limits.max_queued {
+                if waiting.len() < MAX_WAITING && total <= self.0.limits.get().max_queued {
                     *bytes = total;
                     return waiting.push((wire, token));
                 }
@@ -140,7 +166,7 @@ impl Transports {
             }
             Some(Pooled::Open(_)) | None => {}
         }
-        if pool.connecting >= self.0.limits.connecting {
+        if pool.connecting >= self.0.limits.get().connecting {
             drop(pool);
             return self.fail_later(token, destination(key), SendError::Full);
         }
@@ -227,7 +253,7 @@ async fn run(transports: Transports, key: PoolKey) {
 
 async fn connect(transports: &Transports, key: PoolKey) -> Result<(Rc<Stream>, Vec<u8>), SendError> {
     let (peer, transport, remote) = key;
-    let limits = &transports.0.limits;
+    let limits = transports.0.limits.get();
     let spec = transports.peer_spec(peer);
     let tls = match transport {
         Transport::Tls => Some(client_side(spec.as_deref(), remote)?),

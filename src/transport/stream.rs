@@ -267,7 +267,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(transports: &Transports, rest: Vec<u8>) -> Self {
         Self {
-            framer: Framer::new(transports.0.limits.frame),
+            framer: Framer::new(transports.0.limits.get().frame),
             rest,
         }
     }

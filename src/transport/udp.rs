@@ -1,6 +1,6 @@
 //! Datagram sockets (RFC 3261 section 18): a batch is read, handled, and answered in another batch.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -39,7 +39,7 @@ pub(super) struct Socket {
     blocked: Cell<bool>,
     wake: tokio::sync::Notify,
     /// Where senders reached the listener, shared by its sockets; kept only where there is a choice.
-    known: Option<Rc<RefCell<Known>>>,
+    pub(super) known: OnceCell<Rc<RefCell<Known>>>,
 }
 
 /// The local address that a sender used last, in two generations: the older one is forgotten when the younger is full.
@@ -93,8 +93,17 @@ impl Socket {
             queued: Cell::new(0),
             blocked: Cell::new(false),
             wake: tokio::sync::Notify::new(),
-            known: (!alone || local.ip().is_unspecified()).then_some(known),
+            known: if alone && !local.ip().is_unspecified() {
+                OnceCell::new()
+            } else {
+                OnceCell::from(known)
+            },
         })
+    }
+
+    /// It has been joined by others of its listener and family: from now on there is a choice.
+    pub(super) fn choose_among(&self, known: &Rc<RefCell<Known>>) {
+        self.known.get_or_init(|| Rc::clone(known));
     }
 
     /// Bytes that wait.
@@ -264,7 +273,7 @@ fn read(transports: &Transports, socket: &Socket) {
         if rate.is_some_and(|rate| transports.allowance(now_ms, &source, rate).is_err()) {
             continue;
         }
-        if let Some(known) = &socket.known {
+        if let Some(known) = socket.known.get() {
             known.borrow_mut().learn(received.remote, local);
         }
         transports
@@ -334,7 +343,7 @@ fn choose(sockets: &[Rc<Socket>], listener: ListenerId, to: SocketAddr) -> Optio
     let fits = |s: &&Rc<Socket>| s.local.is_ipv4() == to.is_ipv4();
     let mut first = None;
     for socket in sockets.iter().filter(fits).filter(|s| s.listener == listener) {
-        let Some(known) = &socket.known else {
+        let Some(known) = socket.known.get() else {
             return Some((socket, None));
         };
         let local = known.borrow().find(&to);
