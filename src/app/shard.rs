@@ -37,8 +37,10 @@ pub enum Command {
     Drain,
 }
 
-/// Host names of the access list are looked up again after this; the resolver's cache keeps to the TTL.
+/// Host names of the access list are looked up again after this, or sooner when their time to live is shorter.
 const ACL_AGAIN: Duration = Duration::from_secs(60);
+/// No sooner than this, whatever DNS says.
+const ACL_SOONEST: Duration = Duration::from_secs(1);
 
 /// The shard.
 pub struct Shard {
@@ -211,27 +213,16 @@ impl Shard {
         });
     }
 
-    /// Resolves the host names of the access list, forward only, now and again, until the shard is dropped. A name that
-    /// does not resolve keeps its last addresses.
+    /// Resolves the host names of the access list, forward only, now and whenever their time to live is over, until the
+    /// shard is dropped. A name that does not resolve keeps its last addresses.
     pub async fn run_acl_names(self: Rc<Self>) {
         loop {
-            let hosts: Vec<String> = self
-                .engine
-                .borrow()
-                .snapshot()
-                .acl
-                .hosts()
-                .map(|host| host.to_string())
-                .collect();
+            let snapshot = Arc::clone(self.engine.borrow().snapshot());
+            let hosts: Vec<String> = snapshot.acl.hosts().map(|host| host.to_string()).collect();
+            let mut again = ACL_AGAIN;
             for host in hosts {
-                let query = resolver::Query {
-                    host: &host,
-                    port: Some(0),
-                    transport: Some(Transport::Udp),
-                    allowed: &[],
-                };
-                let targets = self.resolver.resolve(&query, &mut || 0).await;
-                let addresses: Vec<IpAddr> = targets.into_iter().map(|(_, to)| to.ip()).collect();
+                let (addresses, left) = self.resolver.addresses_of(&host).await;
+                again = again.min(left.unwrap_or(ACL_AGAIN));
                 if addresses.is_empty() {
                     tracing::warn!(host, "a host name in acl.incoming has no address");
                 } else {
@@ -240,7 +231,7 @@ impl Shard {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(ACL_AGAIN) => {}
+                () = tokio::time::sleep(again.max(ACL_SOONEST)) => {}
                 () = self.reloaded.notified() => {}
             }
         }

@@ -93,7 +93,7 @@ impl Engine {
             .map(|(id, _)| id)
             .collect();
         for id in ends {
-            self.end_subscription(now, id, Reason::Rejected);
+            self.dismiss(now, id, Reason::Rejected);
         }
         self.drain_layer(now);
         for (flow, why) in lost {

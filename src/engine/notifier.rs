@@ -452,18 +452,16 @@ impl Engine {
         }
     }
 
-    /// Ends a subscription that has lost its ground, telling the watcher.
-    pub(super) fn end_subscription(&mut self, now: Now, id: SlotId, reason: Reason) {
+    /// Ends a subscription that has lost its ground: the watcher is told, by a NOTIFY whose answer nobody waits for, since
+    /// its connection may be about to close.
+    pub(super) fn dismiss(&mut self, now: Now, id: SlotId, reason: Reason) {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
-        if subscription.ending.is_none() {
-            subscription.ending = Some(reason);
-            subscription.owed = true;
-            let tag = subscription.tag;
-            self.persist(record::subscription_key(&tag), None);
-            self.notify_now(now, id);
-        }
+        subscription.ending = Some(reason);
+        subscription.in_flight = false;
+        self.notify_now(now, id);
+        self.remove_subscription(id);
     }
 
     /// Takes a subscription away without a word.

@@ -55,7 +55,7 @@ impl Engine {
             })
             .collect();
         for (id, reason) in all {
-            self.end_subscription(now, id, reason);
+            self.dismiss(now, id, reason);
         }
     }
 

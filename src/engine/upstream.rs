@@ -488,9 +488,8 @@ impl Engine {
             let found = snapshot.routes.domain(domain);
             let routes = found.and_then(|set| snapshot.routes.set(set)).map(|set| set.routes());
             let (Some(set), Some(first)) = (found, routes.and_then(|r| r.first())) else {
-                // What is left of it ends with its last watcher, and says nothing to anybody.
-                (upstream.dialog, upstream.key.peer) = (None, PeerId(u16::MAX));
-                upstream.route = RouteSetId(u32::MAX);
+                // Its watchers have been dismissed; an answer to our last word would find nothing to change.
+                self.drop_upstream(id);
                 continue;
             };
             upstream.route = set;
