@@ -26,6 +26,10 @@ pub struct Agent {
     pub password: String,
     /// Which digest algorithm is preferred where several are offered.
     pub algorithm: &'static str,
+    /// What Via says instead of our own socket address.
+    pub sent_by: Option<SocketAddr>,
+    /// Whether Via asks for connection reuse (RFC 5923).
+    pub alias: bool,
     pump: Pump,
 }
 
@@ -48,6 +52,8 @@ impl Agent {
             domain: domain.into(),
             password: password.into(),
             algorithm: "MD5",
+            sent_by: None,
+            alias: false,
             pump: Pump::start(user, link)?,
         })
     }
@@ -96,7 +102,14 @@ impl Agent {
     /// The value of Contact.
     #[must_use]
     pub fn contact(&self) -> String {
-        self.pump.contact.clone()
+        match self.sent_by {
+            Some(at) => format!(
+                "<sip:{}@{at};transport={}>",
+                self.user,
+                self.pump.transport.to_lowercase()
+            ),
+            None => self.pump.contact.clone(),
+        }
     }
 
     /// A From value with a new tag.
@@ -207,7 +220,9 @@ impl Agent {
     pub fn transact_within(&mut self, request: &Request, within: Duration) -> Outcome<Message> {
         let request = self.complete(request);
         let branch = format!("z9hG4bK{}", unique());
-        let via = format!("SIP/2.0/{} {};branch={branch};rport", self.pump.transport, self.local());
+        let sent_by = self.sent_by.unwrap_or_else(|| self.local());
+        let alias = if self.alias { ";alias" } else { "" };
+        let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport{alias}", self.pump.transport);
         let bytes = request.write(&via);
         self.send(&bytes)?;
         let what = format!("answer to {} {}", request.method, request.uri);

@@ -15,6 +15,7 @@ pub mod pump;
 pub mod raw;
 pub mod stand;
 pub mod trestle;
+pub mod trunk;
 pub mod watch;
 pub mod wire;
 

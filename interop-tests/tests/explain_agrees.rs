@@ -215,6 +215,7 @@ fn expected(snapshot: &Snapshot, case: &Case, source: &Source) -> Option<(u16, S
         credentials: AuthState::None,
         looped: false,
         over: Over::default(),
+        held: &[],
     };
     let decision = decide(snapshot, &facts, &mut ());
     Some((decision.status()?, decision.rule()?.id.to_string()))

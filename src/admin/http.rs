@@ -64,13 +64,14 @@ async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
 async fn metrics(State(commands): State<Commands>) -> String {
     let mut out = String::new();
     let status = ask(&commands, "status").await;
-    const COUNTERS: [&str; 6] = [
+    const COUNTERS: [&str; 7] = [
         "requests",
         "refused",
         "forwarded",
         "notifies",
         "malformed",
         "stray_responses",
+        "connections_refused",
     ];
     for (name, value) in status.as_object().into_iter().flatten() {
         let (kind, suffix) = if COUNTERS.contains(&name.as_str()) {

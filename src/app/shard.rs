@@ -1,7 +1,7 @@
 //! One shard at work: the engine between its sockets, its store and its clock, on one runtime.
 
 use core::cell::{Cell, OnceCell, RefCell};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::oneshot;
 
 use super::events;
-use crate::engine::{Engine, Input, Output};
+use crate::config::plan::Plan;
+use crate::engine::{Engine, Input, ListenerAddress, Output};
 use crate::pki::{Settings, Usage, identify};
 use crate::policy::acl::{Admission, SourceLoad};
-use crate::policy::{Identity, Snapshot, admit};
+use crate::policy::{Identity, Peer, Snapshot, admit};
 use crate::sip::message::{Framing, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
 use crate::sip::random::Random;
@@ -36,8 +37,10 @@ pub enum Command {
     Drain,
 }
 
-/// Host names of the access list are looked up again after this; the resolver's cache keeps to the TTL.
+/// Host names of the access list are looked up again after this, or sooner when their time to live is shorter.
 const ACL_AGAIN: Duration = Duration::from_secs(60);
+/// No sooner than this, whatever DNS says.
+const ACL_SOONEST: Duration = Duration::from_secs(1);
 
 /// The shard.
 pub struct Shard {
@@ -93,7 +96,7 @@ impl Shard {
     /// Gives the shard its sockets; once.
     pub fn attach(self: &Rc<Self>, transports: Transports) {
         let _ = self.transports.set(transports);
-        self.set_peers();
+        self.set_peers(&[]);
     }
 
     /// Both clocks.
@@ -112,36 +115,35 @@ impl Shard {
         *self.trace.borrow_mut() = tap;
     }
 
-    /// Passes the peers' connection settings to the transports.
-    fn set_peers(&self) {
+    /// Passes the peers' connection settings to the transports; `moved` are those whose connections go on.
+    fn set_peers(&self, moved: &[(PeerId, PeerId)]) {
         let Some(transports) = self.transports.get() else {
             return;
         };
         let snapshot = Arc::clone(self.engine.borrow().snapshot());
         let settings = self.settings.borrow();
-        transports.clear_peers();
-        for (id, peer) in snapshot.peers() {
-            let tls = match settings.client_config(id) {
-                Ok(tls) => tls,
-                Err(error) => {
-                    tracing::error!(peer = &*peer.name, %error, "no TLS settings");
-                    None
-                }
+        let spec = |(id, peer): (PeerId, &Peer)| {
+            let tls = settings.client_config(id).unwrap_or_else(|error| {
+                tracing::error!(peer = &*peer.name, %error, "no TLS settings");
+                None
+            });
+            let mut domains = peer.domains.iter();
+            let server_name = domains.next().map_or_else(String::new, |(d, _)| d.to_string());
+            let spec = PeerSpec {
+                tls,
+                server_name,
+                bind: None,
+                dscp: peer.dscp,
             };
-            let server_name = peer
-                .domains
-                .iter()
-                .next()
-                .map_or_else(String::new, |(d, _)| d.to_string());
-            transports.set_peer(
-                id,
-                PeerSpec {
-                    tls,
-                    server_name,
-                    bind: None,
-                    dscp: peer.dscp,
-                },
-            );
+            (id, spec)
+        };
+        transports.set_peers(snapshot.peers().map(spec).collect(), moved);
+        self.mark_datagrams();
+    }
+
+    fn mark_datagrams(&self) {
+        if let Some(transports) = self.transports.get() {
+            transports.mark_datagrams(self.engine.borrow().datagram_marks());
         }
     }
 
@@ -187,6 +189,13 @@ impl Shard {
                         persisted = true;
                     }
                 }
+                Output::Reuse { flow, peer, at } => transports.adopt(flow, peer, at),
+                Output::Reloaded { peers } => self.set_peers(&peers),
+                Output::Mark { flow, dscp } => {
+                    if let Err(error) = transports.set_dscp(flow, dscp) {
+                        tracing::warn!(flow = flow.0, %error, "a connection cannot be marked");
+                    }
+                }
                 Output::Close { flow, why } => transports.close(flow, why),
                 Output::Log(event) => events::log(&event, self.engine.borrow().snapshot().log.redact),
             }
@@ -219,35 +228,25 @@ impl Shard {
         });
     }
 
-    /// Resolves the host names of the access list, forward only, now and again, until the shard is dropped. A name that
-    /// does not resolve keeps its last addresses.
+    /// Resolves the host names of the access list, forward only, now and whenever their time to live is over, until the
+    /// shard is dropped. A name that does not resolve keeps its last addresses.
     pub async fn run_acl_names(self: Rc<Self>) {
         loop {
-            let hosts: Vec<String> = self
-                .engine
-                .borrow()
-                .snapshot()
-                .acl
-                .hosts()
-                .map(|host| host.to_string())
-                .collect();
+            let snapshot = Arc::clone(self.engine.borrow().snapshot());
+            let hosts: Vec<String> = snapshot.acl.hosts().map(|host| host.to_string()).collect();
+            let mut again = ACL_AGAIN;
             for host in hosts {
-                let query = resolver::Query {
-                    host: &host,
-                    port: Some(0),
-                    transport: Some(Transport::Udp),
-                    allowed: &[],
-                };
-                let targets = self.resolver.resolve(&query, &mut || 0).await;
-                let addresses: Vec<IpAddr> = targets.into_iter().map(|(_, to)| to.ip()).collect();
+                let (addresses, left) = self.resolver.addresses_of(&host).await;
+                again = again.min(left.unwrap_or(ACL_AGAIN));
                 if addresses.is_empty() {
                     tracing::warn!(host, "a host name in acl.incoming has no address");
                 } else {
                     self.handle(Input::AclResolved { host, addresses });
+                    self.drain();
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(ACL_AGAIN) => {}
+                () = tokio::time::sleep(again.max(ACL_SOONEST)) => {}
                 () = self.reloaded.notified() => {}
             }
         }
@@ -307,31 +306,38 @@ impl Shard {
         self.store_failure.borrow().clone()
     }
 
-    /// A new configuration: the engine follows, connections whose identity is not what it was are closed.
-    pub fn reload(&self, snapshot: Arc<Snapshot>, settings: Arc<Settings>) {
+    /// A new configuration: the engine follows, connections whose identity is not what it was are closed. `closed` are
+    /// sockets that listen no more.
+    pub fn reload(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        settings: &Arc<Settings>,
+        plan: Plan,
+        listeners: Vec<ListenerAddress>,
+        closed: &[(ListenerId, SocketAddr)],
+    ) {
         let now = self.now();
-        *self.settings.borrow_mut() = Arc::clone(&settings);
-        self.handle(Input::Reload(Arc::clone(&snapshot)));
-        self.set_peers();
+        *self.settings.borrow_mut() = Arc::clone(settings);
+        self.handle(Input::Reload(Arc::clone(snapshot), plan));
+        self.engine.borrow_mut().set_listeners(listeners);
         self.reloaded.notify_one();
         if let Some(transports) = self.transports.get() {
-            for (at, listener) in snapshot.listeners.iter().enumerate() {
-                if listener.transport == Transport::Tls {
-                    let id = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
-                    match settings.server_config(listener.client_certificate) {
-                        Ok(tls) => transports.set_server_tls(id, tls),
-                        Err(error) => tracing::error!(listener = &*listener.name, %error, "keeps its old certificate"),
-                    }
+            for listener in snapshot.listeners.iter().filter(|l| l.transport == Transport::Tls) {
+                match settings.server_config(listener.client_certificate) {
+                    Ok(tls) => transports.set_server_tls(listener.id, tls),
+                    Err(error) => tracing::error!(listener = &*listener.name, %error, "keeps its old certificate"),
                 }
             }
         }
         let store = Arc::clone(settings.store());
         let wall = UnixTime::since_unix_epoch(Duration::from_millis(now.wall_ms));
-        self.engine.borrow_mut().judge_flows_again(|chain, opened_by_us| {
-            let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
-            let usage = if opened_by_us { Usage::Server } else { Usage::Client };
-            identify(Some(&chain), &store, wall, usage)
-        });
+        self.engine
+            .borrow_mut()
+            .judge_flows_again(closed, |chain, opened_by_us| {
+                let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
+                let usage = if opened_by_us { Usage::Server } else { Usage::Client };
+                identify(Some(&chain), &store, wall, usage)
+            });
         self.drain();
     }
 
@@ -383,7 +389,12 @@ impl Handler for Shard {
             identity: Arc::new(identity),
             peer,
         });
-        true
+        let taken = source.flow.is_some_and(|flow| self.engine.borrow().has_flow(flow));
+        if !taken {
+            // Nothing follows that would carry out what the engine wants said of it.
+            self.drain();
+        }
+        taken
     }
 
     fn message(&self, source: &Source, bytes: &[u8], framing: Framing) {
@@ -421,6 +432,7 @@ impl Handler for Shard {
 
     fn resolved(&self, token: u64, targets: Vec<(Transport, core::net::SocketAddr)>) {
         self.handle(Input::Resolved { token, targets });
+        self.mark_datagrams();
         self.drain();
     }
 }

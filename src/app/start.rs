@@ -1,5 +1,6 @@
 //! Starting and stopping: certificates, store, engine, sockets, signals.
 
+use core::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,13 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::reload::reload;
 use super::shard::{Command, Shard, clock, seeded};
 use crate::config::{self, Loaded};
 use crate::engine::{Engine, ListenerAddress, RestoreError, Setup};
 use crate::pki::{self, FileProblem, Settings};
 use crate::policy::{Listener, Snapshot, settings};
 use crate::sip::frame;
-use crate::sip::net::{ListenerId, Transport};
+use crate::sip::net::Transport;
 use crate::store::{self, StoreError};
 use crate::transport::resolver::Resolver;
 use crate::transport::{self, ListenError, ListenerSpec, Transports};
@@ -167,7 +169,7 @@ fn route_key(snapshot: &Snapshot) -> Result<[u8; 16], StartError> {
     Ok(key)
 }
 
-fn limits(snapshot: &Snapshot) -> transport::Limits {
+pub(super) fn limits(snapshot: &Snapshot) -> transport::Limits {
     let limits = &snapshot.limits;
     transport::Limits {
         frame: frame::Limits {
@@ -181,18 +183,17 @@ fn limits(snapshot: &Snapshot) -> transport::Limits {
 }
 
 /// What each socket is called on the wire. A wildcard address names nobody, so the bridge's host name stands in.
-fn planned_addresses(snapshot: &Snapshot) -> Vec<ListenerAddress> {
+pub(super) fn planned_addresses(snapshot: &Snapshot) -> Vec<ListenerAddress> {
     let mut out = Vec::new();
-    for (at, listener) in snapshot.listeners.iter().enumerate() {
+    for listener in &snapshot.listeners {
         for bound in &listener.bind {
             let advertised = match &listener.advertise {
                 Some(public) => public.to_string(),
                 None if bound.ip().is_unspecified() => format!("{}:{}", snapshot.identity.host, bound.port()),
                 None => bound.to_string(),
             };
-            let id = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
             out.push(ListenerAddress {
-                id,
+                id: listener.id,
                 transport: listener.transport,
                 bound: *bound,
                 advertised,
@@ -203,22 +204,26 @@ fn planned_addresses(snapshot: &Snapshot) -> Vec<ListenerAddress> {
 }
 
 fn listen(shard: &Rc<Shard>, transports: &Transports, snapshot: &Snapshot) -> Result<(), StartError> {
-    for (at, listener) in snapshot.listeners.iter().enumerate() {
-        let id = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
-        transports.listen(&spec(shard, id, listener)?)?;
+    for listener in &snapshot.listeners {
+        transports.listen(&spec(&shard.settings(), listener, listener.bind.clone())?)?;
     }
     Ok(())
 }
 
-fn spec(shard: &Rc<Shard>, id: ListenerId, listener: &Listener) -> Result<ListenerSpec, StartError> {
+/// What opens these sockets of a listener.
+pub(super) fn spec(
+    settings: &Settings,
+    listener: &Listener,
+    bind: Vec<SocketAddr>,
+) -> Result<ListenerSpec, StartError> {
     let tls = match listener.transport {
-        Transport::Tls => Some(shard.settings().server_config(listener.client_certificate)?),
+        Transport::Tls => Some(settings.server_config(listener.client_certificate)?),
         _ => None,
     };
     Ok(ListenerSpec {
-        id,
+        id: listener.id,
         transport: listener.transport,
-        bind: listener.bind.clone(),
+        bind,
         tls,
         dscp: None,
         shared: false,
@@ -260,25 +265,6 @@ async fn main_loop(
         }
     }
     drain(shard, transports, &mut inbox).await;
-}
-
-/// Reads the configuration again and puts it into force; a bad file changes nothing.
-///
-/// # Errors
-/// Says what is wrong, with file, line and column.
-pub fn reload(path: &Path, shard: &Rc<Shard>) -> Result<config::plan::Plan, StartError> {
-    let loaded = config::load(path).map_err(StartError::Config)?;
-    let snapshot = Arc::new(loaded.snapshot);
-    let settings = Arc::new(Settings::load(&snapshot)?);
-    let plan = shard.with_engine(|engine, _| config::plan::plan(engine.snapshot(), &snapshot));
-    for item in &plan.items {
-        tracing::info!(kind = ?item.kind, name = item.name, change = ?item.change, "reload");
-    }
-    for what in &plan.restart {
-        tracing::warn!(what, "takes effect only after a restart");
-    }
-    shard.reload(snapshot, settings);
-    Ok(plan)
 }
 
 /// Stops accepting, lets transactions end, and goes.

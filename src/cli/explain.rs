@@ -56,6 +56,9 @@ pub struct Args {
     /// Its Max-Forwards.
     #[arg(long, value_name = "N", default_value_t = 70)]
     pub max_forwards: u32,
+    /// Assume that the sending peer holds so many subscriptions here already.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub held: u32,
     /// Machine-readable output.
     #[arg(long)]
     pub json: bool,
@@ -96,6 +99,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         .and_then(|id| snapshot.peer(id))
         .and_then(|p| p.addresses.first())
         .map(ipnet::IpNet::addr);
+    let held = vec![args.held; snapshot.peers.len()];
     let facts = Facts {
         listener: Some(listener),
         transport,
@@ -112,6 +116,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         credentials: credentials(snapshot, args)?,
         looped: false,
         over: Over::default(),
+        held: &held,
     };
     let mut record = Record::default();
     let decision = decide(snapshot, &facts, &mut record);
@@ -171,7 +176,7 @@ fn assumed_identity(id: PeerId, peer: &Peer) -> Identity {
 
 /// The listener that was asked for, or the one made for such a sender.
 fn listener(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<(ListenerId, Transport), String> {
-    let listeners = || snapshot.listeners.iter().zip(0..).map(|(l, id)| (ListenerId(id), l));
+    let listeners = || snapshot.listeners.iter().map(|l| (l.id, l));
     if let Some(name) = &args.listener {
         return listeners()
             .find(|(_, l)| *l.name == **name)

@@ -77,12 +77,29 @@ pub struct Plan {
     /// Trust that ends. Ids are those of the old configuration.
     pub withdrawn: Vec<Withdrawn>,
     /// What takes effect only after a restart.
-    pub restart: Vec<&'static str>,
+    pub restart: Vec<String>,
     peers: Vec<Option<PeerId>>,
     users: Vec<Option<UserId>>,
 }
 
 impl Plan {
+    /// Ends the trust in a peer whose settings are the same but whose files say something else, by its old id.
+    pub fn distrust(&mut self, old: PeerId, name: &Arc<str>) {
+        if let Some(place) = self.peers.get_mut(usize::from(old.0))
+            && place.take().is_some()
+        {
+            self.note(Kind::Peer, &**name, Change::Changed);
+            self.withdrawn.push(Withdrawn::Peer(old, name.clone()));
+        }
+    }
+
+    /// Every peer whose trust goes on: its old id and the present one.
+    pub fn kept_peers(&self) -> impl Iterator<Item = (PeerId, PeerId)> {
+        let id = |at| PeerId(u16::try_from(at).unwrap_or(u16::MAX));
+        let all = self.peers.iter().enumerate();
+        all.filter_map(move |(at, new)| Some((id(at), (*new)?)))
+    }
+
     /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -217,8 +234,23 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
     domains(a) == domains(b)
         && (&a.transit, a.transport, &a.accept, &a.next_hop, &a.addresses, &a.tls)
             == (&b.transit, b.transport, &b.accept, &b.next_hop, &b.addresses, &b.tls)
-        && (a.dialect, a.view_sharing, a.probe, a.dscp, a.limits, a.request_timeout)
-            == (b.dialect, b.view_sharing, b.probe, b.dscp, b.limits, b.request_timeout)
+        && (
+            a.dialect,
+            a.view_sharing,
+            a.probe,
+            a.dscp,
+            a.reuse,
+            a.limits,
+            a.request_timeout,
+        ) == (
+            b.dialect,
+            b.view_sharing,
+            b.probe,
+            b.dscp,
+            b.reuse,
+            b.limits,
+            b.request_timeout,
+        )
 }
 
 fn routes(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
@@ -304,12 +336,16 @@ fn settings(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
         ("store", old.store != new.store, true),
         ("limits", old.limits != new.limits, false),
         ("admin", old.admin != new.admin, true),
-        ("log", old.log != new.log, false),
+        (
+            "log",
+            old.log != new.log,
+            (&old.log.level, old.log.json) != (&new.log.level, new.log.json),
+        ),
     ];
     for (name, _, restart) in groups.into_iter().filter(|(_, changed, _)| *changed) {
         plan.note(Kind::Settings, name, Change::Changed);
         if restart {
-            plan.restart.push(name);
+            plan.restart.push(name.to_owned());
         }
     }
 }

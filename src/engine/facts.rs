@@ -15,6 +15,7 @@ pub(super) struct Known<'a> {
     pub(super) credentials: AuthState,
     pub(super) looped: bool,
     pub(super) over: Over,
+    pub(super) held: &'a [u32],
 }
 
 /// Gathers the facts of one request; fails when a URI that matters cannot be read.
@@ -47,6 +48,7 @@ pub(super) fn gather<'a>(
         credentials: known.credentials,
         looped: known.looped,
         over: known.over,
+        held: known.held,
     })
 }
 

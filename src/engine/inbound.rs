@@ -46,16 +46,28 @@ impl Engine {
     /// One message off the wire.
     pub(super) fn on_bytes(&mut self, now: Now, source: &Source, bytes: &[u8], framing: Framing) {
         let mut index = self.index.take().unwrap_or_default();
+        index.limit_headers(self.snapshot.limits.max_headers);
         match message::parse(bytes, framing, &mut index) {
             Ok(view) if view.is_request() => self.on_request(now, source, &view),
             Ok(view) => self.on_response(now, source, &view),
-            Err(problem) => {
-                self.counters.malformed += 1;
-                note_malformed(&mut self.outputs, source, &problem);
-                self.answer_unreadable(source, bytes, &problem);
-            }
+            Err(problem) => self.on_unreadable(source, bytes, framing, &problem),
         }
         self.index = Some(index);
+    }
+
+    /// What cannot be split is answered if the headers an answer copies can be found in it; with too many header lines it
+    /// can be split, and the sender hears of it as of any other fault.
+    #[cold]
+    fn on_unreadable(&mut self, source: &Source, bytes: &[u8], framing: Framing, problem: &Malformed) {
+        let mut wide = message::Index::new();
+        match message::parse(bytes, framing, &mut wide) {
+            Ok(view) => self.answer_malformed(source, &view, problem),
+            Err(_) => {
+                self.counters.malformed += 1;
+                note_malformed(&mut self.outputs, source, problem);
+                self.answer_unreadable(source, bytes, problem);
+            }
+        }
     }
 
     /// A stream that cannot be framed any more: answered if the headers allow it.
@@ -136,6 +148,7 @@ impl Engine {
         };
         match decision {
             Decision::Allow(allow) => {
+                self.offer_reuse(request, allow.who);
                 if let Some(options) = self.not_understood(request, &allow) {
                     let headers: [(&[u8], &[u8]); 1] = [(b"Unsupported", &options)];
                     return self.answer(now, request, Answer::new(420, "Bad Extension").with(&headers));
@@ -171,6 +184,7 @@ impl Engine {
             credentials: self.vouched(essentials, credentials, looped),
             looped,
             over,
+            held: &self.presence.held_by_peer,
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, &mut ()))

@@ -10,6 +10,7 @@ mod buffers;
 mod commit;
 mod delivered;
 mod facts;
+mod flows;
 mod forward;
 mod inbound;
 mod invite;
@@ -19,6 +20,7 @@ mod merged;
 mod messages;
 mod notifier;
 mod outbound;
+mod owner;
 mod peers;
 mod presentity;
 mod rates;
@@ -27,6 +29,7 @@ mod record;
 mod registrar;
 mod reload;
 mod reply;
+mod reuse;
 mod route_token;
 mod sides;
 mod slots;
@@ -48,6 +51,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use crate::config::plan::Plan;
 use crate::policy::{Identity, Snapshot};
 use crate::sip::message::{Framing, Index, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
@@ -125,8 +129,8 @@ pub enum Input<'a> {
         /// Its addresses.
         addresses: Vec<core::net::IpAddr>,
     },
-    /// A new configuration.
-    Reload(Arc<Snapshot>),
+    /// A new configuration, and what it changes. [`Engine::judge_flows_again`] follows.
+    Reload(Arc<Snapshot>, Plan),
     /// Time has passed; nothing else happened.
     Tick,
 }
@@ -164,6 +168,27 @@ pub enum Output {
         value: Option<Box<[u8]>>,
         /// Whether something may wait for it; else it needs no sync of its own.
         awaited: bool,
+    },
+    /// Use a connection that a peer opened for what goes to that peer over TLS (RFC 5923).
+    Reuse {
+        /// The connection; its certificate has proved the peer's name.
+        flow: FlowId,
+        /// The peer.
+        peer: PeerId,
+        /// Only for what goes to this address; `None`: for all.
+        at: Option<core::net::SocketAddr>,
+    },
+    /// Mark what a connection sends with a differentiated services code point.
+    Mark {
+        /// The connection.
+        flow: FlowId,
+        /// 0 to 63.
+        dscp: u8,
+    },
+    /// From here on peers are called as in the new configuration: what stands before this goes by the old settings.
+    Reloaded {
+        /// The peers whose trust goes on, by their old and new ids.
+        peers: Vec<(PeerId, PeerId)>,
     },
     /// Close a connection whose trust is gone.
     Close {
@@ -228,6 +253,14 @@ struct Flow {
     source: Source,
     identity: Arc<Identity>,
     peer: Option<PeerId>,
+    /// The peer at its other end, if it is one.
+    owner: Option<PeerId>,
+    /// The peer it belonged to is trusted no more.
+    lost: bool,
+    /// It has been marked with a code point.
+    marked: bool,
+    /// It has been offered for reuse.
+    offered: bool,
 }
 
 /// Counters that the metrics endpoint shows.
@@ -245,6 +278,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Responses that matched no transaction.
     pub stray_responses: u64,
+    /// Connections closed since their peer held as many as it may.
+    pub connections_refused: u64,
 }
 
 /// One shard.
@@ -344,10 +379,8 @@ impl Engine {
             Input::Durable { lsn } => self.on_durable(now, lsn),
             Input::StoreFailed { keys } => self.on_store_failed(now, keys),
             Input::StoreRecovered => self.on_store_recovered(),
-            Input::AclResolved { host, addresses } => {
-                self.snapshot = Arc::new(self.snapshot.with_resolved(&host, &addresses));
-            }
-            Input::Reload(snapshot) => self.on_reload(now, snapshot),
+            Input::AclResolved { host, addresses } => self.on_acl_resolved(&host, &addresses),
+            Input::Reload(snapshot, plan) => self.on_reload(now, snapshot, &plan),
             Input::Tick => {}
         }
         self.layer.handle_timeout(now);
@@ -380,31 +413,6 @@ impl Engine {
     #[must_use]
     pub fn busy(&self) -> bool {
         !self.forwards.is_empty() || self.journal.has_waiting()
-    }
-
-    /// Judges the identity of every TLS connection again, after trust has changed. `judge` takes the chain and whether
-    /// we opened the connection. A connection whose identity is not what it was is closed.
-    pub fn judge_flows_again(&mut self, mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity) {
-        let mut lost = Vec::new();
-        for (id, flow) in &mut self.flows {
-            let Identity::TlsPeer { chain, .. } = &*flow.identity else {
-                continue;
-            };
-            let again = judge(chain, flow.source.listener.is_none());
-            let still = again.is_named() && (flow.source.listener.is_some() || flow.peer.is_some());
-            if still {
-                flow.identity = Arc::new(again);
-            } else {
-                lost.push(*id);
-            }
-        }
-        lost.sort_unstable();
-        for flow in lost {
-            self.outputs.push_back(Output::Close {
-                flow,
-                why: "its trust was withdrawn",
-            });
-        }
     }
 
     /// The configuration in force.

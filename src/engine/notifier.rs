@@ -225,6 +225,9 @@ impl Engine {
     /// Puts a subscription where it is found: by id, by tag, among the watchers of its resource.
     pub(super) fn add_subscription(&mut self, subscription: Subscription) -> SlotId {
         let (tag, resource, watcher) = (subscription.tag, subscription.resource, subscription.watcher.clone());
+        if let Some(count) = self.presence.held_by(subscription.reach.party) {
+            *count += 1;
+        }
         let id = self.presence.subscriptions.insert(subscription);
         self.presence.by_tag.insert(tag, id);
         *self.presence.held.entry(watcher).or_insert(0) += 1;
@@ -526,18 +529,16 @@ impl Engine {
         }
     }
 
-    /// Ends a subscription that has lost its ground, telling the watcher.
-    pub(super) fn end_subscription(&mut self, now: Now, id: SlotId, reason: Reason) {
+    /// Ends a subscription that has lost its ground: the watcher is told, by a NOTIFY whose answer nobody waits for, since
+    /// its connection may be about to close.
+    pub(super) fn dismiss(&mut self, now: Now, id: SlotId, reason: Reason) {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
-        if subscription.ending.is_none() {
-            subscription.ending = Some(reason);
-            subscription.owed = true;
-            let tag = subscription.tag;
-            self.persist(record::subscription_key(&tag), None);
-            self.notify_now(now, id);
-        }
+        subscription.ending = Some(reason);
+        subscription.in_flight = false;
+        self.notify_now(now, id);
+        self.remove_subscription(id);
     }
 
     /// Takes a subscription away without a word.
@@ -550,6 +551,9 @@ impl Engine {
             self.presence.unanswered -= 1;
         }
         self.persist(record::subscription_key(&subscription.tag), None);
+        if let Some(count) = self.presence.held_by(subscription.reach.party) {
+            *count = count.saturating_sub(1);
+        }
         if let Some(count) = self.presence.held.get_mut(&subscription.watcher) {
             *count -= 1;
             if *count == 0 {

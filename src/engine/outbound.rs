@@ -93,7 +93,27 @@ impl Engine {
     /// A connection is there.
     pub(super) fn on_opened(&mut self, now: Now, source: Source, identity: Arc<Identity>, peer: Option<PeerId>) {
         let Some(flow) = source.flow else { return };
-        self.flows.insert(flow, Flow { source, identity, peer });
+        let offered = false;
+        let owner = peer.or_else(|| Self::owner_of(&self.snapshot, &source, &identity));
+        if peer.is_none()
+            && let Some(owner) = owner
+            && self.holds_enough(now, owner, &source)
+        {
+            return;
+        }
+        let entry = Flow {
+            source,
+            identity,
+            peer,
+            owner,
+            lost: false,
+            marked: false,
+            offered,
+        };
+        self.flows.insert(flow, entry);
+        if peer.is_none() {
+            self.mark(flow);
+        }
         if let Some(peer) = peer
             && self.peers.is_down(peer)
         {

@@ -11,6 +11,8 @@ use super::forward::{Owner, is_reliable};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
 use super::{Engine, Event, Output};
+use crate::config::plan::Plan;
+use crate::policy::{Peer, Snapshot};
 use crate::sip::net::{Destination, PeerId, Transport};
 use crate::sip::time::Now;
 use crate::sip::transaction::ClientId;
@@ -33,7 +35,12 @@ pub(super) struct Hop {
     transport: Transport,
     targets: Vec<(Transport, SocketAddr)>,
     asked: bool,
+    /// When it is to be looked up next; a timer that fires before is an older one.
+    due_ms: u64,
 }
+
+/// A peer, host, port and transport.
+type HopKey = (PeerId, String, Option<u16>, Transport);
 
 /// What probing says of a peer.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +49,8 @@ pub(super) struct Health {
     pub(super) why: String,
     failures: u32,
     probe: Option<ClientId>,
+    /// When the next probe is due; a timer that fires before is an older one.
+    due_ms: u64,
     pub(super) since_wall_ms: u64,
 }
 
@@ -49,7 +58,7 @@ pub(super) struct Health {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     hops: Slots<Hop>,
-    by_name: HashMap<(PeerId, String, Option<u16>, Transport), SlotId>,
+    by_name: HashMap<HopKey, SlotId>,
     health: Vec<Health>,
 }
 
@@ -97,35 +106,82 @@ impl Peers {
 }
 
 impl Engine {
-    /// Sets up next hops and probes for the configuration in force.
+    /// Sets up next hops and probes for the configuration in force; what is there already goes on as it is.
     pub(super) fn start_peers(&mut self, now: Now) {
         let snapshot = Arc::clone(&self.snapshot);
         self.peers.health.resize_with(snapshot.peers.len(), Health::default);
-        let mut wanted = Vec::new();
-        for (id, peer) in snapshot.peers() {
-            if let Some(at) = &peer.next_hop {
-                wanted.push((id, at.host.to_string(), at.port, peer.transport));
-            } else {
-                wanted.extend(
-                    peer.domains
-                        .iter()
-                        .map(|(d, _)| (id, d.to_string(), None, peer.transport)),
-                );
-            }
-            let delay = self.random.next_u64() % 500;
-            self.wheel.arm(now.mono_ms + delay, Kind::Probe, probe_id(id));
-        }
-        for route in snapshot.routes.iter().flat_map(|set| set.routes()) {
-            if let Some(at) = &route.next_hop {
-                wanted.push((route.peer, at.host.to_string(), at.port, route.transport));
+        for (id, _) in snapshot.peers() {
+            if self.peers.health(id).is_some_and(|h| h.due_ms == 0) {
+                let delay = 1 + self.random.next_u64() % 500;
+                self.arm_probe(now, id, delay);
             }
         }
-        for key in wanted {
+        for key in wanted_hops(&snapshot) {
             self.add_hop(now, key);
         }
     }
 
-    fn add_hop(&mut self, now: Now, key: (PeerId, String, Option<u16>, Transport)) {
+    /// Follows a new configuration. A peer that is reached as before keeps its state and its addresses.
+    pub(super) fn follow_peers(&mut self, now: Now, plan: &Plan, old: &Snapshot) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let mut health: Vec<Health> = Vec::new();
+        health.resize_with(snapshot.peers.len(), Health::default);
+        for (at, mut was) in core::mem::take(&mut self.peers.health).into_iter().enumerate() {
+            let id = PeerId(u16::try_from(at).unwrap_or(u16::MAX));
+            let (before, kept) = (old.peer(id), plan.peer(id));
+            let after = kept.and_then(|new| snapshot.peer(new));
+            let same_probe = before.map(|p| p.probe) == after.map(|p| p.probe);
+            if kept != Some(id) || !same_probe {
+                // An answer would be taken for another's, and the timer is under the old id.
+                if let Some(client) = was.probe.take() {
+                    self.layer.abandon(client);
+                }
+                was.due_ms = 0;
+            }
+            if let (Some(before), Some(after), Some(new)) = (before, after, kept)
+                && reached_alike(before, after)
+                && let Some(place) = health.get_mut(usize::from(new.0))
+            {
+                *place = was;
+            } else if let Some(client) = was.probe.take() {
+                self.layer.abandon(client);
+            }
+        }
+        self.peers.health = health;
+        self.follow_hops(plan, &wanted_hops(&snapshot));
+        self.start_peers(now);
+    }
+
+    /// Next hops that are still wanted keep their places, so that answers and timers still find them.
+    fn follow_hops(&mut self, plan: &Plan, wanted: &[HopKey]) {
+        self.peers.by_name.clear();
+        let ids: Vec<SlotId> = self.peers.hops.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(hop) = self.peers.hops.get_mut(id) else {
+                continue;
+            };
+            let key = plan
+                .peer(hop.peer)
+                .map(|peer| (peer, hop.host.clone(), hop.port, hop.transport));
+            match key.filter(|key| wanted.contains(key)) {
+                Some(key) => {
+                    hop.peer = key.0;
+                    self.peers.by_name.insert(key, id);
+                }
+                None => drop(self.peers.hops.remove(id)),
+            }
+        }
+    }
+
+    fn arm_probe(&mut self, now: Now, peer: PeerId, delay_ms: u64) {
+        let due = now.mono_ms + delay_ms;
+        if let Some(health) = self.peers.health.get_mut(usize::from(peer.0)) {
+            health.due_ms = due;
+        }
+        self.wheel.arm(due, Kind::Probe, probe_id(peer));
+    }
+
+    fn add_hop(&mut self, now: Now, key: HopKey) {
         if self.peers.by_name.contains_key(&key) {
             return;
         }
@@ -147,6 +203,7 @@ impl Engine {
             transport,
             targets,
             asked: false,
+            due_ms: 0,
         });
         self.peers.by_name.insert(key, id);
         if literal.is_none() {
@@ -165,7 +222,15 @@ impl Engine {
                 transport,
             });
         }
-        self.wheel.arm(now.mono_ms + RESOLVE_AGAIN_MS, Kind::Resolve, id);
+        self.arm_resolve(now, id, RESOLVE_AGAIN_MS);
+    }
+
+    fn arm_resolve(&mut self, now: Now, id: SlotId, delay_ms: u64) {
+        let due = now.mono_ms + delay_ms;
+        if let Some(hop) = self.peers.hops.get_mut(id) {
+            hop.due_ms = due;
+        }
+        self.wheel.arm(due, Kind::Resolve, id);
     }
 
     /// The answer of the resolver. No answer keeps what was known: stale addresses beat none.
@@ -178,12 +243,14 @@ impl Engine {
         } else if hop.targets.is_empty() {
             let note = format!("the name {} has no address; it is asked for again every 2 s", hop.host);
             self.outputs.push_back(Output::Log(Event::Note(note)));
-            self.wheel.arm(now.mono_ms + RESOLVE_SOON_MS, Kind::Resolve, id);
+            self.arm_resolve(now, id, RESOLVE_SOON_MS);
         }
     }
 
     pub(super) fn on_resolve_timer(&mut self, now: Now, id: SlotId) {
-        self.resolve_hop(now, id);
+        if self.peers.hops.get(id).is_some_and(|h| h.due_ms <= now.mono_ms) {
+            self.resolve_hop(now, id);
+        }
     }
 
     /// Time for the next OPTIONS to a peer.
@@ -193,6 +260,9 @@ impl Engine {
             return;
         };
         let Some(probe) = probe else { return };
+        if self.peers.health(peer).is_none_or(|h| h.due_ms > now.mono_ms) {
+            return;
+        }
         let configured = u64::try_from(probe.interval.as_millis()).unwrap_or(u64::MAX).max(100);
         // A peer that does not answer is asked more often, so that its return is seen soon.
         let well = self
@@ -200,7 +270,7 @@ impl Engine {
             .health(peer)
             .is_some_and(|h| h.since_wall_ms > 0 && h.failures == 0);
         let interval = if well { configured } else { configured.min(UNWELL_MS) };
-        self.wheel.arm(now.mono_ms + interval, Kind::Probe, id);
+        self.arm_probe(now, peer, interval);
         let pending = self
             .peers
             .health
@@ -334,6 +404,32 @@ impl Engine {
             self.upstreams_return(now, peer);
         }
     }
+}
+
+/// The next hops that a configuration names.
+fn wanted_hops(snapshot: &Snapshot) -> Vec<HopKey> {
+    let mut wanted = Vec::new();
+    for (id, peer) in snapshot.peers() {
+        if let Some(at) = &peer.next_hop {
+            wanted.push((id, at.host.to_string(), at.port, peer.transport));
+        } else {
+            let domains = peer.domains.iter();
+            wanted.extend(domains.map(|(d, _)| (id, d.to_string(), None, peer.transport)));
+        }
+    }
+    for route in snapshot.routes.iter().flat_map(|set| set.routes()) {
+        if let Some(at) = &route.next_hop {
+            wanted.push((route.peer, at.host.to_string(), at.port, route.transport));
+        }
+    }
+    wanted
+}
+
+/// Whether what is known of a peer's health still holds: it is asked at the same place, or it is not asked at all.
+fn reached_alike(a: &Peer, b: &Peer) -> bool {
+    let domains = |p: &Peer| p.domains.iter().map(|(d, _)| d.clone()).collect::<Vec<_>>();
+    (a.transport, &a.next_hop, a.probe.is_some()) == (b.transport, &b.next_hop, b.probe.is_some())
+        && (a.next_hop.is_some() || domains(a) == domains(b))
 }
 
 /// Peers are few and keep their index, so the index itself serves as a timer's id.

@@ -1,6 +1,5 @@
 //! Composition as watchers see it, in the simulated engine.
 
-use super::Input;
 use super::sim::{Sim, body};
 use crate::presence::Document;
 
@@ -75,12 +74,12 @@ fn which_publication_is_by_hand_is_data_that_a_reload_changes() {
         "",
         "presence: { notify_min_interval: 0s, manual: [{ tuple: \"own-*\", dialect: rfc }] }",
     );
-    sim.input(Input::Reload(changed));
+    sim.reload(changed);
     sim.pass(10);
     let after = seen(&mut sim).pop().unwrap();
     assert_eq!(activity(&after).as_deref(), Some("busy"));
     let quiet = "presence: { notify_min_interval: 0s, dnd: { elements: [meeting] } }";
-    sim.input(Input::Reload(Sim::snapshot("", quiet)));
+    sim.reload(Sim::snapshot("", quiet));
     sim.pass(10);
     let after = seen(&mut sim).pop().unwrap();
     assert_eq!(activity(&after).as_deref(), Some("meeting"));

@@ -19,6 +19,7 @@ use super::undo::Undo;
 use super::{Engine, record};
 use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
+use crate::policy::Party;
 use crate::policy::snapshot::DialectId;
 use crate::presence::{Document, PIDF, pidf};
 use crate::sip::field::{EventHeader, MediaType, parse_expires};
@@ -80,6 +81,8 @@ pub(super) struct Presence {
     pub(super) by_tag: HashMap<super::notifier::Tag, SlotId>,
     /// Subscriptions held by each watcher.
     pub(super) held: HashMap<Box<str>, usize>,
+    /// Subscriptions held by each peer; the index is the [`crate::sip::net::PeerId`].
+    pub(super) held_by_peer: Vec<u32>,
     fan_out: VecDeque<FanOut>,
     /// NOTIFYs in datagrams that are not answered yet.
     pub(super) unanswered: usize,
@@ -100,6 +103,32 @@ impl Presence {
             self.fan_out_at
         };
         (!self.fan_out.is_empty()).then_some(due)
+    }
+
+    /// The resource of a local address, if there is one.
+    pub(super) fn local_id(&self, aor: &Aor) -> Option<SlotId> {
+        self.local.get(aor).copied()
+    }
+
+    /// The count of what a peer holds; nobody's when the watcher is a user.
+    pub(super) fn held_by(&mut self, party: Party) -> Option<&mut u32> {
+        let Party::Peer(peer) = party else { return None };
+        let at = usize::from(peer.0);
+        if at >= self.held_by_peer.len() {
+            self.held_by_peer.resize(at + 1, 0);
+        }
+        self.held_by_peer.get_mut(at)
+    }
+
+    /// Counts anew what peers hold, after their ids have changed.
+    pub(super) fn count_held(&mut self) {
+        self.held_by_peer.clear();
+        let parties: Vec<Party> = self.subscriptions.iter().map(|(_, s)| s.reach.party).collect();
+        for party in parties {
+            if let Some(count) = self.held_by(party) {
+                *count += 1;
+            }
+        }
     }
 }
 
@@ -340,11 +369,6 @@ impl Engine {
                 version,
             });
         }
-    }
-
-    /// The resource of a local address, if there is one.
-    pub(super) fn local_of(&self, aor: &Aor) -> Option<SlotId> {
-        self.presence.local.get(aor).copied()
     }
 
     /// Whether a resource is a presentity of our own.

@@ -44,6 +44,13 @@ pub(super) struct Rates {
 }
 
 impl Rates {
+    /// Peers are called as in a new configuration; their seconds go on.
+    pub(super) fn follow(&mut self, plan: &crate::config::plan::Plan) {
+        let before = core::mem::take(&mut self.peers);
+        let kept = plan.kept_peers();
+        self.peers = kept.filter_map(|(old, new)| Some((new, *before.get(&old)?))).collect();
+    }
+
     /// Whether a refusal is worth a line.
     pub(super) fn worth_logging(&mut self, now_ms: u64, source: IpAddr, rule: &str) -> bool {
         if self.logged.len() > MAX_SOURCES / 10 {

@@ -144,6 +144,9 @@ impl Engine {
         ] {
             via.extend_from_slice(part);
         }
+        if self.offers_alias(to) {
+            via.extend_from_slice(b";alias");
+        }
         via
     }
 

@@ -372,7 +372,7 @@ impl Engine {
             b'v' => {
                 let delivered = read_delivered(&mut r)?;
                 let resource = if part.is_empty() {
-                    Aor::parse(owner).and_then(|aor| self.local_of(&aor))
+                    Aor::parse(owner).and_then(|aor| self.presence.local_id(&aor))
                 } else {
                     self.upstream_resource(part)
                 };

@@ -1,61 +1,136 @@
 //! A new configuration for a running engine: what is unchanged goes on, what lost its ground ends (design rule 7).
+//!
+//! First, still by the old configuration, dialogs that have lost their ground say so and end. Then everything that names
+//! a peer or user by its place follows to the new places. Connections are judged afterwards, when the edge has read the
+//! new certificates ([`Engine::judge_flows_again`]).
 
 use std::sync::Arc;
 
-use super::Engine;
 use super::slots::SlotId;
-use crate::config::plan;
+use super::{Engine, Output, record};
+use crate::config::plan::{Plan, Withdrawn};
 use crate::event::Reason;
-use crate::policy::{Party, Snapshot};
+use crate::policy::names::same;
+use crate::policy::{Party, Snapshot, UserId};
+use crate::sip::net::PeerId;
 use crate::sip::time::Now;
+use crate::sip::uri::Aor;
 
 impl Engine {
-    /// Takes a new configuration. Identities of open connections are judged again by the edge, which closes those that
-    /// lost theirs; dialogs, bindings and publications of users and peers that are gone end here.
-    pub(super) fn on_reload(&mut self, now: Now, snapshot: Arc<Snapshot>) {
-        let plan = plan::plan(&self.snapshot, &snapshot);
-        let map = |party: Party| match party {
-            Party::Peer(id) => plan.peer(id).map(Party::Peer),
-            Party::User(id) => plan.user(id).map(Party::User),
-        };
-        let ids: Vec<SlotId> = self.presence.subscriptions.iter().map(|(id, _)| id).collect();
-        let mut ended = Vec::new();
-        for id in ids {
-            let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
-                continue;
-            };
-            match map(subscription.reach.party) {
-                Some(party) => subscription.reach.party = party,
-                None => ended.push(id),
-            }
+    /// Takes a new configuration.
+    pub(super) fn on_reload(&mut self, now: Now, snapshot: Arc<Snapshot>, plan: &Plan) {
+        let mut next = snapshot;
+        if next.acl.hosts().next().is_some() {
+            Arc::make_mut(&mut next).acl.resolved_as(&self.snapshot.acl);
         }
-        // The last NOTIFY still goes by the old trust: nothing but "terminated" is said.
-        for id in ended {
-            self.end_subscription(now, id, Reason::Rejected);
-        }
-        self.remap_upstreams(&plan);
-        for flow in self.flows.values_mut() {
-            flow.peer = flow.peer.and_then(|id| plan.peer(id));
-        }
-        let old = std::mem::replace(&mut self.snapshot, snapshot);
-        self.forget_users(now, &old);
+        self.end_subscriptions(now, plan, &next);
+        self.drain_layer(now);
+        let peers = plan.kept_peers().collect();
+        self.outputs.push_back(Output::Reloaded { peers });
+        let old = std::mem::replace(&mut self.snapshot, next);
+        self.follow_parties(plan);
+        self.follow_flows(plan);
+        self.follow_peers(now, plan, &old);
+        self.follow_upstreams(now, plan);
+        self.rates.follow(plan);
+        self.forget_users(now, plan, &old);
         if old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();
         }
-        self.peers = super::peers::Peers::default();
-        self.start_peers(now);
     }
 
-    /// Bindings of users that are no longer configured go.
-    fn forget_users(&mut self, now: Now, old: &Snapshot) {
-        let gone: Vec<_> = old
-            .users
+    /// The last NOTIFY still goes by the old trust: nothing but "terminated" is said.
+    fn end_subscriptions(&mut self, now: Now, plan: &Plan, next: &Snapshot) {
+        let all: Vec<(SlotId, Reason)> = self
+            .presence
+            .subscriptions
             .iter()
-            .filter(|(_, u)| self.snapshot.users.find_plain(&u.user, &u.domain).is_none())
-            .map(|(_, u)| crate::sip::uri::Aor::new(&u.user, &u.domain))
+            .filter_map(|(id, s)| {
+                let resource = self.presence.resources.get(s.resource);
+                let about = resource.map(|r| &r.aor);
+                let remote = resource.is_some_and(|r| r.upstream.is_some());
+                let lost = about.is_some_and(|aor| remote && next.routes.domain(aor.domain().as_bytes()).is_none());
+                let reason = match lost {
+                    true => Reason::NoResource,
+                    false => Reason::Rejected,
+                };
+                (lost || is_withdrawn(plan, s.reach.party, &s.watcher, about)).then_some((id, reason))
+            })
             .collect();
-        for aor in gone {
-            self.forget_bindings(now, &aor);
+        for (id, reason) in all {
+            self.dismiss(now, id, reason);
         }
     }
+
+    /// Subscriptions follow their watchers to their new ids. Those that end belong to nobody any more.
+    fn follow_parties(&mut self, plan: &Plan) {
+        let ids: Vec<SlotId> = self.presence.subscriptions.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+                let party = &mut subscription.reach.party;
+                *party = match *party {
+                    Party::Peer(id) => Party::Peer(plan.peer(id).unwrap_or(PeerId(u16::MAX))),
+                    Party::User(id) => Party::User(plan.user(id).unwrap_or(UserId(u32::MAX))),
+                };
+            }
+        }
+        self.presence.count_held();
+    }
+
+    /// What users who must prove themselves anew have left here goes: bindings, publications.
+    fn forget_users(&mut self, now: Now, plan: &Plan, old: &Snapshot) {
+        let mut gone: Vec<Aor> = Vec::new();
+        for withdrawn in &plan.withdrawn {
+            match withdrawn {
+                Withdrawn::User(id, _) => gone.extend(old.user(*id).map(|u| Aor::new(&u.user, &u.domain))),
+                Withdrawn::Domain(domain) => {
+                    let there = |aor: &&Aor| same(aor.domain().as_bytes(), domain.as_bytes());
+                    gone.extend(self.registrar.iter().map(|e| &e.aor).filter(there).cloned());
+                    let resources = self.presence.resources.iter().map(|(_, r)| r);
+                    let local = resources.filter(|r| r.upstream.is_none()).map(|r| &r.aor);
+                    gone.extend(local.filter(there).cloned());
+                }
+                _ => {}
+            }
+        }
+        for aor in gone {
+            self.forget_bindings(now, &aor);
+            self.forget_publications(&aor);
+        }
+    }
+
+    fn forget_publications(&mut self, aor: &Aor) {
+        let Some(id) = self.presence.local_id(aor) else { return };
+        let Some(resource) = self.presence.resources.get_mut(id) else {
+            return;
+        };
+        let etags = resource.publications.clear();
+        if etags.is_empty() {
+            return;
+        }
+        for etag in etags {
+            self.persist(record::publication_key(aor, &etag), None);
+        }
+        self.recompose(id);
+        self.forget_if_idle(id);
+    }
+}
+
+/// Whether a subscription of this watcher to this presentity has lost its ground.
+fn is_withdrawn(plan: &Plan, party: Party, watcher: &str, about: Option<&Aor>) -> bool {
+    let watcher_domain = watcher.rsplit('@').next().unwrap_or_default();
+    let is_about = |domain: &str| about.is_some_and(|aor| same(aor.domain().as_bytes(), domain.as_bytes()));
+    let kept = match party {
+        Party::Peer(id) => plan.peer(id).is_some(),
+        Party::User(id) => plan.user(id).is_some(),
+    };
+    !kept
+        || plan.withdrawn.iter().any(|withdrawn| match withdrawn {
+            Withdrawn::PeerDomain(id, domain) => {
+                party == Party::Peer(*id) && same(watcher_domain.as_bytes(), domain.as_bytes())
+            }
+            Withdrawn::Presence(_, address) => about.is_some_and(|aor| aor.to_string() == *address),
+            Withdrawn::Domain(domain) => is_about(domain),
+            Withdrawn::Peer(..) | Withdrawn::User(..) | Withdrawn::Acl => false,
+        })
 }

@@ -98,6 +98,12 @@ impl Sim {
         }
     }
 
+    /// A new configuration, as the edge hands it over.
+    pub(super) fn reload(&mut self, snapshot: Arc<crate::policy::Snapshot>) {
+        let plan = crate::config::plan::plan(self.engine.snapshot(), &snapshot);
+        self.input(Input::Reload(snapshot, plan));
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {

@@ -34,6 +34,8 @@ pub struct Status {
     pub malformed: u64,
     /// Responses that matched nothing.
     pub stray_responses: u64,
+    /// Connections closed since their peer held as many as it may.
+    pub connections_refused: u64,
 }
 
 /// One peer.
@@ -99,6 +101,7 @@ impl Engine {
             notifies: self.counters.notifies,
             malformed: self.counters.malformed,
             stray_responses: self.counters.stray_responses,
+            connections_refused: self.counters.connections_refused,
         }
     }
 

@@ -83,7 +83,10 @@ impl Engine {
                 Some(record::binding(binding))
             }
             b'p' => {
-                let resource = self.presence.resources.get(self.local_of(&Aor::parse(owner)?)?)?;
+                let resource = self
+                    .presence
+                    .resources
+                    .get(self.presence.local_id(&Aor::parse(owner)?)?)?;
                 let entry = resource.publications.by_id(core::str::from_utf8(part).ok()?)?;
                 Some(record::publication(entry))
             }

@@ -482,24 +482,53 @@ impl Engine {
         self.wheel.arm(now.mono_ms + 1, Kind::Upstream, id);
     }
 
-    /// Follows a new configuration: peers keep their subscriptions under new ids, those of peers that are gone end.
-    pub(super) fn remap_upstreams(&mut self, plan: &crate::config::plan::Plan) {
+    /// Follows a new configuration. A subscription stays where it is while its peer is trusted and a route still leads
+    /// there; else it is opened anew where the route leads now. Without a route its watchers have been told already.
+    pub(super) fn follow_upstreams(&mut self, now: Now, plan: &crate::config::plan::Plan) {
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        self.upstreams.by_key.clear();
         let ids: Vec<SlotId> = self.upstreams.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             let Some(upstream) = self.upstreams.slots.get_mut(id) else {
                 continue;
             };
-            let (key, peer) = (upstream.key.clone(), plan.peer(upstream.key.peer));
-            self.upstreams.by_key.remove(&key);
-            match peer {
-                Some(peer) => {
-                    upstream.key.peer = peer;
-                    let key = upstream.key.clone();
-                    self.upstreams.by_key.insert(key, id);
-                }
-                None => self.show_unknown(id),
+            let domain = upstream.key.presentity.domain().as_bytes();
+            let peer = plan.peer(upstream.key.peer);
+            let found = snapshot.routes.domain(domain);
+            let routes = found.and_then(|set| snapshot.routes.set(set)).map(|set| set.routes());
+            let (Some(set), Some(first)) = (found, routes.and_then(|r| r.first())) else {
+                // Its watchers have been dismissed; an answer to our last word would find nothing to change.
+                self.drop_upstream(id);
+                continue;
+            };
+            upstream.route = set;
+            let same = peer.filter(|peer| routes.is_some_and(|all| all.iter().any(|r| r.peer == *peer)));
+            upstream.key.peer = same.unwrap_or(first.peer);
+            let key = upstream.key.clone();
+            if upstream.ending && same.is_none() {
+                self.drop_upstream(id);
+                continue;
+            }
+            if !upstream.ending {
+                self.upstreams.by_key.insert(key, id);
+            }
+            if same.is_none() {
+                self.move_upstream(now, id);
             }
         }
+    }
+
+    /// Opens a subscription anew, at another peer.
+    fn move_upstream(&mut self, now: Now, id: SlotId) {
+        self.show_unknown(id);
+        self.new_dialog(id);
+        let expires_s = super::registrar::seconds(self.snapshot.presence.default_expires);
+        if let Some(upstream) = self.upstreams.slots.get_mut(id) {
+            upstream.machine = Subscriber::new(now.mono_ms, expires_s);
+            upstream.restored = true;
+        }
+        self.persist_upstream(id);
+        self.wheel.arm(now.mono_ms + 1, Kind::Upstream, id);
     }
 
     fn persist_upstream(&mut self, id: SlotId) {

@@ -234,6 +234,11 @@ impl Publications {
         self.entries.iter().map(|e| e.expires_wall_ms).min()
     }
 
+    /// Takes all publications away; returns their entity tags.
+    pub fn clear(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.entries).into_iter().map(|e| e.etag).collect()
+    }
+
     /// True when nobody has published.
     #[must_use]
     pub fn is_empty(&self) -> bool {

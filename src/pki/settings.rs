@@ -99,6 +99,17 @@ impl Settings {
         })
     }
 
+    /// Peers that proved themselves by an anchor or pin that the other settings do not have, although they have the peer:
+    /// a file that is still called the same may hold something else.
+    #[must_use]
+    pub fn withdrawn(&self, next: &Self) -> Vec<Arc<str>> {
+        let find = |name: &str| next.store.peers.iter().find(|p| &*p.name == name);
+        let all = self.store.peers.iter();
+        all.filter(|p| find(&p.name).is_some_and(|n| !n.believes_all_of(p)))
+            .map(|p| Arc::clone(&p.name))
+            .collect()
+    }
+
     /// What verifies the peers.
     #[must_use]
     pub fn store(&self) -> &Arc<PeerStore> {

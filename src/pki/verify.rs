@@ -124,6 +124,17 @@ impl PeerTrust {
         Ok(())
     }
 
+    /// Whether whatever could verify for the other peer can verify for this one, revocation and dates apart.
+    #[must_use]
+    pub fn believes_all_of(&self, other: &Self) -> bool {
+        if other.pins.is_empty() {
+            let anchors = other.anchors.certificates().iter();
+            self.pins.is_empty() && anchors.clone().all(|a| self.anchors.certificates().contains(a))
+        } else {
+            other.pins.iter().all(|pin| self.pins.contains(pin))
+        }
+    }
+
     /// Whether anything can verify for this peer.
     #[must_use]
     pub fn can_verify(&self) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::identity::Identity;
 use super::names::same;
 use super::rule::RuleRef;
 use super::snapshot::{ClientCertificate, Snapshot};
@@ -122,6 +123,24 @@ impl Acl {
         })
     }
 
+    /// Whether this is what is known of a host name already.
+    #[must_use]
+    pub fn knows(&self, host: &str, addresses: &[IpAddr]) -> bool {
+        self.deny.iter().chain(&self.allow).all(|e| match &e.subject {
+            Subject::Host(name, known) if same(name.as_bytes(), host.as_bytes()) => known == addresses,
+            _ => true,
+        })
+    }
+
+    /// Takes over what another list knows of the host names that both name.
+    pub fn resolved_as(&mut self, other: &Self) {
+        for entry in other.deny.iter().chain(&other.allow) {
+            if let Subject::Host(name, known) = &entry.subject {
+                self.resolved(name, known);
+            }
+        }
+    }
+
     /// The list with the present addresses of one host name.
     pub fn resolved(&mut self, host: &str, addresses: &[IpAddr]) {
         for entry in self.deny.iter_mut().chain(&mut self.allow) {
@@ -185,6 +204,28 @@ pub(super) fn judge_source(snapshot: &Snapshot, ip: IpAddr) -> SourceVerdict<'_>
         AddressVerdict::NameMayAllow(rule) => own().unwrap_or(SourceVerdict::NameMayAllow(rule)),
         AddressVerdict::NotListed(rule) => own().unwrap_or(SourceVerdict::Refused("the address is not listed", rule)),
     }
+}
+
+/// Whether a connection that was let in may stay, now that the list may be another: by its address, or by a name in its
+/// certificate. While a host name has no address yet nobody is put out for not being listed.
+#[must_use]
+pub fn may_stay(snapshot: &Snapshot, ip: IpAddr, identity: &Identity) -> bool {
+    let acl = &snapshot.acl;
+    let denied = acl.deny.iter().any(|e| e.name().is_some_and(|n| identity.mentions(n)));
+    let unresolved = || {
+        let waits = |e: &Entry| matches!(&e.subject, Subject::Host(_, known) if known.is_empty());
+        acl.allow.iter().any(waits)
+    };
+    let kept_out = |ip| matches!(acl.address(ip), AddressVerdict::Denied(_));
+    !denied
+        && match judge_source(snapshot, ip) {
+            SourceVerdict::NotConfigured | SourceVerdict::Allowed(_) => true,
+            SourceVerdict::NameMayAllow(_) => {
+                let carries = |e: &Entry| e.name().is_some_and(|n| identity.carries(n));
+                acl.allow.iter().any(carries) || unresolved()
+            }
+            SourceVerdict::Refused(..) => !kept_out(ip) && unresolved(),
+        }
 }
 
 /// The first step of a decision, before the handshake: may this source connect at all?

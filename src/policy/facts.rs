@@ -125,6 +125,8 @@ pub struct Facts<'a> {
     pub looped: bool,
     /// Limits exceeded now.
     pub over: Over,
+    /// Subscriptions that each peer holds here, by [`PeerId`](crate::sip::net::PeerId); shorter than the list of peers where none follows.
+    pub held: &'a [u32],
 }
 
 impl<'a> UriFacts<'a> {

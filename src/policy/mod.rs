@@ -21,13 +21,13 @@ pub mod snapshot;
 pub mod trace;
 pub mod users;
 
-pub use acl::{Acl, Admission, SourceLoad, admit};
+pub use acl::{Acl, Admission, SourceLoad, admit, may_stay};
 pub use decide::decide;
 pub use decision::{Allow, Decision, Party, Refusal, Target, Who};
 pub use facts::{AuthState, Facts, InDialog, Over, Scheme, UriFacts};
 pub use identity::Identity;
 pub use names::NameMap;
-pub use peer::{Peer, PeerTls, Pin, Probe, is_peer};
+pub use peer::{Peer, PeerTls, Pin, Probe, Reuse, is_peer};
 pub use routes::{Route, RouteSet, RouteSetId, Routes};
 pub use rule::RuleRef;
 pub use snapshot::{DialectId, DomainId, HostPort, Listener, Snapshot};

@@ -41,6 +41,8 @@ pub struct Peer {
     pub probe: Option<Probe>,
     /// Differentiated services code point (0 to 63) of its traffic.
     pub dscp: Option<u8>,
+    /// Whether what we send it goes over connections that it opened.
+    pub reuse: Reuse,
     /// Its own limits.
     pub limits: PeerLimits,
     /// After this without a final answer the bridge answers 504 itself.
@@ -127,6 +129,19 @@ pub enum Pin {
     Sha256([u8; 32]),
     /// The certificate in a file (PEM).
     File(PathBuf),
+}
+
+/// Whether connections that a peer opened are used for what we send it (RFC 5923). Only under TLS, and only once the
+/// certificate has proved the peer's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// When the Via of its requests carries `alias`, for what goes to the address that Via names.
+    #[default]
+    Alias,
+    /// For everything that we send it, whatever its Via says.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// OPTIONS probing of a peer.

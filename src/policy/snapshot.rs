@@ -57,6 +57,8 @@ pub enum ClientCertificate {
 /// Where requests come in.
 #[derive(Clone, Debug)]
 pub struct Listener {
+    /// What its sockets are called; it keeps this over a reload, whatever comes before it in the file.
+    pub id: ListenerId,
     /// The operator's name for it.
     pub name: Arc<str>,
     /// What it speaks.
@@ -78,7 +80,7 @@ pub struct Snapshot {
     pub domains: NameMap<RuleRef>,
     /// Who the bridge is.
     pub identity: LocalIdentity,
-    /// Where requests come in; the index is the [`ListenerId`].
+    /// Where requests come in.
     pub listeners: Vec<Listener>,
     /// Servers we federate with; the index is the [`PeerId`].
     pub peers: Vec<Peer>,
@@ -134,7 +136,8 @@ impl Snapshot {
     /// A listener by its id.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
-        self.listeners.get(usize::from(id.0))
+        let usual = self.listeners.get(usize::from(id.0)).filter(|l| l.id == id);
+        usual.or_else(|| self.listeners.iter().find(|l| l.id == id))
     }
 
     /// A user by its id.

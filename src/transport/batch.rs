@@ -60,15 +60,21 @@ pub(super) struct Outgoing {
     pub(super) to: SocketAddr,
     /// The local address it shall leave from; only for wildcard sockets.
     pub(super) from: Option<IpAddr>,
+    /// A code point of its own.
+    pub(super) mark: Option<u8>,
     pub(super) token: u64,
 }
 
-/// The headers one socket's calls need, made once. A socket has its own: the kernel leaves address lengths in them.
+/// The headers one socket's calls need, made once. A socket has its own: the kernel leaves address lengths in them. Each
+/// mixture of control messages needs headers of just its size.
 #[derive(Debug)]
 pub(super) struct Headers {
     receive: MultiHeaders<SockaddrStorage>,
     send: MultiHeaders<SockaddrStorage>,
     send_from: MultiHeaders<SockaddrStorage>,
+    /// Made when the first datagram is marked.
+    send_marked: Option<MultiHeaders<SockaddrStorage>>,
+    send_from_marked: Option<MultiHeaders<SockaddrStorage>>,
 }
 
 impl Headers {
@@ -85,6 +91,31 @@ impl Headers {
             receive: MultiHeaders::preallocate(BATCH, Some(space())),
             send: MultiHeaders::preallocate(BATCH, None),
             send_from: MultiHeaders::preallocate(BATCH, Some(space())),
+            send_marked: None,
+            send_from_marked: None,
+        }
+    }
+
+    /// The headers for what is sent from a chosen address, or marked.
+    fn sending(&mut self, from: Option<IpAddr>, class: Option<i32>, ipv4: bool) -> &mut MultiHeaders<SockaddrStorage> {
+        let marked = |space| MultiHeaders::preallocate(BATCH, Some(space));
+        match (from, class) {
+            (None, None) => &mut self.send,
+            (Some(_), None) => &mut self.send_from,
+            (None, Some(_)) => self.send_marked.get_or_insert_with(|| {
+                marked(if ipv4 {
+                    nix::cmsg_space!(u8)
+                } else {
+                    nix::cmsg_space!(libc::c_int)
+                })
+            }),
+            (Some(_), Some(_)) => self.send_from_marked.get_or_insert_with(|| {
+                marked(if ipv4 {
+                    nix::cmsg_space!(libc::in_pktinfo, u8)
+                } else {
+                    nix::cmsg_space!(libc::in6_pktinfo, libc::c_int)
+                })
+            }),
         }
     }
 
@@ -111,42 +142,66 @@ impl Headers {
         Ok(out)
     }
 
-    /// Sends the front of `out`, as many as leave from the same address; returns how many went.
+    /// Sends the front of `out`, as many as leave from the same address with the same mark; returns how many went.
     pub(super) fn send(&mut self, socket: &impl AsRawFd, out: &[Outgoing]) -> io::Result<usize> {
         let Some(first) = out.first() else { return Ok(0) };
-        let from = first.from;
-        let mut v4 = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr { s_addr: 0 },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
-        let mut v6 = libc::in6_pktinfo {
-            ipi6_addr: libc::in6_addr { s6_addr: [0; 16] },
-            ipi6_ifindex: 0,
-        };
-        let run = out.iter().take(BATCH).take_while(|o| o.from == from).count();
+        let (from, mark, ipv4) = (first.from, first.mark, first.to.is_ipv4());
+        let (v4, v6) = packet_info(from);
+        let class = mark.map(|dscp| i32::from(dscp & 63) << 2);
+        let tos = u8::try_from(class.unwrap_or(0)).unwrap_or(0);
+        let run = out
+            .iter()
+            .take(BATCH)
+            .take_while(|o| (o.from, o.mark) == (from, mark))
+            .count();
         let nth = |at: usize| out.get(at).filter(|_| at < run);
         let slices: [[IoSlice<'_>; 1]; BATCH] =
             core::array::from_fn(|at| [IoSlice::new(nth(at).map_or(&[], |o| &o.wire[..]))]);
         let addresses: [Option<SockaddrStorage>; BATCH] =
             core::array::from_fn(|at| nth(at).map(|o| SockaddrStorage::from(o.to)));
-        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let mut control: SmallVec<[ControlMessage<'_>; 2]> = SmallVec::new();
+        control.extend(from.map(|ip| match ip {
+            IpAddr::V4(_) => ControlMessage::Ipv4PacketInfo(&v4),
+            IpAddr::V6(_) => ControlMessage::Ipv6PacketInfo(&v6),
+        }));
+        control.extend(class.as_ref().map(|class| {
+            if ipv4 {
+                ControlMessage::Ipv4Tos(&tos)
+            } else {
+                ControlMessage::Ipv6TClass(class)
+            }
+        }));
+        let headers = self.sending(from, class, ipv4);
         let wires = slices.iter().take(run);
-        let sent = match from {
-            None => sendmmsg(fd, &mut self.send, wires, addresses, [], flags)?.count(),
-            Some(IpAddr::V4(ip)) => {
-                v4.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
-                let control = [ControlMessage::Ipv4PacketInfo(&v4)];
-                sendmmsg(fd, &mut self.send_from, wires, addresses, control, flags)?.count()
-            }
-            Some(IpAddr::V6(ip)) => {
-                v6.ipi6_addr.s6_addr = ip.octets();
-                let control = [ControlMessage::Ipv6PacketInfo(&v6)];
-                sendmmsg(fd, &mut self.send_from, wires, addresses, control, flags)?.count()
-            }
-        };
-        Ok(sent)
+        Ok(sendmmsg(
+            socket.as_raw_fd(),
+            headers,
+            wires,
+            addresses,
+            control,
+            MsgFlags::MSG_DONTWAIT,
+        )?
+        .count())
     }
+}
+
+/// The local address a datagram shall leave from, as the kernel wants it in either family.
+fn packet_info(from: Option<IpAddr>) -> (libc::in_pktinfo, libc::in6_pktinfo) {
+    let mut v4 = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: 0 },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let mut v6 = libc::in6_pktinfo {
+        ipi6_addr: libc::in6_addr { s6_addr: [0; 16] },
+        ipi6_ifindex: 0,
+    };
+    match from {
+        Some(IpAddr::V4(ip)) => v4.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets()),
+        Some(IpAddr::V6(ip)) => v6.ipi6_addr.s6_addr = ip.octets(),
+        None => {}
+    }
+    (v4, v6)
 }
 
 /// Asks the kernel to tell the local address of each datagram; needed on wildcard sockets only.

@@ -215,7 +215,7 @@ pub(super) fn fail_rest(transports: &Transports, stream: &Stream, why: &CloseRea
 /// Looks after all connections at intervals; it ends with the shard.
 pub(super) fn start_sweep(transports: &Transports) {
     let shared = Rc::downgrade(&transports.0);
-    let limits = transports.0.limits;
+    let limits = transports.0.limits.get();
     let shortest = limits.idle.min(limits.half).min(limits.linger);
     let every = (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
     tokio::task::spawn_local(async move {
@@ -231,7 +231,7 @@ pub(super) fn start_sweep(transports: &Transports) {
 
 fn sweep(transports: &Transports) {
     let now_ms = transports.clock_ms();
-    let limits = &transports.0.limits;
+    let limits = transports.0.limits.get();
     let over = |since_ms: u64, most: Duration| u128::from(now_ms.saturating_sub(since_ms)) > most.as_millis();
     for stream in transports.0.streams.borrow().values() {
         let (half, ended) = (stream.half_ms.get(), stream.ended_ms.get());

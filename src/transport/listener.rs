@@ -42,7 +42,7 @@ pub struct ListenError {
 }
 
 impl Transports {
-    /// Opens the sockets of a listener; returns their bound addresses. All of them open, or none.
+    /// Opens the sockets of a listener, or more of them; returns their bound addresses. All of them open, or none.
     ///
     /// # Errors
     /// Names the first address that could not be bound.
@@ -50,7 +50,7 @@ impl Transports {
         if let Some(tls) = &spec.tls {
             self.set_server_tls(spec.id, Arc::clone(tls));
         }
-        let (mut bound, known) = (Vec::new(), Rc::default());
+        let (mut bound, known) = (Vec::new(), self.known_of(spec.id));
         for &address in &spec.bind {
             let opened = match spec.transport {
                 Transport::Udp => self.open_udp(spec, address, &known),
@@ -59,7 +59,9 @@ impl Transports {
             match opened {
                 Ok(local) => bound.push(local),
                 Err(error) => {
-                    self.remove_listener(spec.id);
+                    for local in bound {
+                        self.close_address(spec.id, local);
+                    }
                     return Err(ListenError {
                         address,
                         transport: spec.transport.param(),
@@ -81,8 +83,21 @@ impl Transports {
         if let Some(dscp) = spec.dscp {
             options::set_dscp(&socket, address.is_ipv4(), dscp)?;
         }
-        let alone = spec.bind.iter().filter(|b| b.is_ipv4() == address.is_ipv4()).count() == 1;
-        let socket = Rc::new(udp::Socket::new(socket, spec.id, alone, Rc::clone(known))?);
+        let others = || {
+            let here = self.0.udp.borrow();
+            here.iter()
+                .filter(|s| s.listener == spec.id && s.local.is_ipv4() == address.is_ipv4())
+                .map(|s| s.choose_among(known))
+                .count()
+        };
+        let alone = spec.bind.iter().filter(|b| b.is_ipv4() == address.is_ipv4()).count() == 1 && others() == 0;
+        let socket = Rc::new(udp::Socket::new(
+            socket,
+            spec.id,
+            spec.dscp.unwrap_or(0),
+            alone,
+            Rc::clone(known),
+        )?);
         let local = socket.local;
         self.0.udp.borrow_mut().push(Rc::clone(&socket));
         let task = tokio::task::spawn_local(udp::serve(self.clone(), socket));
@@ -91,7 +106,7 @@ impl Transports {
             .borrow_mut()
             .entry(spec.id)
             .or_default()
-            .push(task.abort_handle());
+            .push((local, task.abort_handle()));
         Ok(local)
     }
 
@@ -109,17 +124,40 @@ impl Transports {
             .borrow_mut()
             .entry(spec.id)
             .or_default()
-            .push(task.abort_handle());
+            .push((local, task.abort_handle()));
         Ok(local)
     }
 
     /// Closes the sockets of a listener. Connections that came in by it go on.
     pub fn remove_listener(&self, id: ListenerId) {
-        for task in self.0.accepting.borrow_mut().remove(&id).unwrap_or_default() {
+        for (_, task) in self.0.accepting.borrow_mut().remove(&id).unwrap_or_default() {
             task.abort();
         }
         self.0.udp.borrow_mut().retain(|s| s.listener != id);
         self.0.tls.borrow_mut().remove(&id);
+    }
+
+    /// Closes one socket of a listener. Connections that came in by it go on.
+    pub fn close_address(&self, id: ListenerId, address: SocketAddr) {
+        if let Some(tasks) = self.0.accepting.borrow_mut().get_mut(&id) {
+            tasks.retain(|(at, task)| {
+                if *at == address {
+                    task.abort();
+                }
+                *at != address
+            });
+        }
+        self.0
+            .udp
+            .borrow_mut()
+            .retain(|s| s.listener != id || s.local != address);
+    }
+
+    /// What the sockets of a listener know of where senders reached them.
+    fn known_of(&self, id: ListenerId) -> Rc<RefCell<udp::Known>> {
+        let all = self.0.udp.borrow();
+        let known = all.iter().filter(|s| s.listener == id).find_map(|s| s.known.get());
+        known.cloned().unwrap_or_default()
     }
 
     /// Stops accepting connections; what is open, and UDP, goes on.
@@ -128,7 +166,7 @@ impl Transports {
         self.0.accepting.borrow_mut().retain(|id, tasks| {
             let keep = udp.contains(id);
             if !keep {
-                tasks.iter().for_each(tokio::task::AbortHandle::abort);
+                tasks.iter().for_each(|(_, task)| task.abort());
             }
             keep
         });
@@ -238,7 +276,7 @@ async fn shake(transports: &Transports, stream: &Rc<Stream>) -> Result<Vec<u8>, 
     if stream.tls.borrow().is_none() {
         return Ok(Vec::new());
     }
-    let limits = &transports.0.limits;
+    let limits = transports.0.limits.get();
     let (now_ms, ip) = (transports.clock_ms(), stream.source.remote.ip());
     let (most, all) = (limits.handshakes_per_source, limits.handshakes);
     let give_up = transports

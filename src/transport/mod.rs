@@ -9,6 +9,7 @@ mod batch;
 mod connection;
 mod handler;
 mod listener;
+mod marks;
 mod options;
 mod pool;
 pub mod resolver;
@@ -112,12 +113,13 @@ struct Counters {
 
 struct Shared {
     handler: Rc<dyn Handler>,
-    limits: Limits,
+    limits: Cell<Limits>,
     started: std::time::Instant,
     udp: RefCell<Vec<Rc<udp::Socket>>>,
     received: RefCell<batch::Buffers>,
+    marks: RefCell<marks::Marks>,
     tls: RefCell<HashMap<ListenerId, Arc<rustls::ServerConfig>>>,
-    accepting: RefCell<HashMap<ListenerId, Vec<tokio::task::AbortHandle>>>,
+    accepting: RefCell<HashMap<ListenerId, Vec<(core::net::SocketAddr, tokio::task::AbortHandle)>>>,
     pool: RefCell<pool::Pool>,
     streams: RefCell<HashMap<FlowId, Rc<Stream>>>,
     scratch: RefCell<stream::Scratch>,
@@ -148,10 +150,11 @@ impl Transports {
     pub fn new(handler: Rc<dyn Handler>, limits: Limits) -> Self {
         let transports = Self(Rc::new(Shared {
             handler,
-            limits,
+            limits: Cell::new(limits),
             started: std::time::Instant::now(),
             udp: RefCell::default(),
             received: RefCell::default(),
+            marks: RefCell::default(),
             tls: RefCell::default(),
             accepting: RefCell::default(),
             pool: RefCell::default(),
@@ -163,6 +166,11 @@ impl Transports {
         }));
         connection::start_sweep(&transports);
         transports
+    }
+
+    /// New limits: sizes for connections from now on, times and numbers for all.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.limits.set(limits);
     }
 
     /// New TLS settings for handshakes from now on.
@@ -197,7 +205,7 @@ impl Transports {
 
     fn enqueue(&self, stream: &Rc<Stream>, wire: Bytes, token: u64) {
         let mut queue = stream.queue.borrow_mut();
-        if queue.len().saturating_add(wire.len()) > self.0.limits.max_queued {
+        if queue.len().saturating_add(wire.len()) > self.0.limits.get().max_queued {
             drop(queue);
             self.fail_later(
                 token,
@@ -262,6 +270,11 @@ impl Transports {
             Some(stream) => options::set_dscp(&stream.socket, stream.source.remote.is_ipv4(), dscp),
             None => Ok(()),
         }
+    }
+
+    /// Marks datagrams to these networks with these code points from now on, and no others. The first of an address counts.
+    pub fn mark_datagrams(&self, all: impl IntoIterator<Item = (ipnet::IpNet, u8)>) {
+        self.0.marks.replace(marks::Marks::of(all));
     }
 
     /// Whom the sockets call.

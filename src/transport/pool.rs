@@ -34,6 +34,9 @@ pub struct PeerSpec {
 /// A peer or, without one, a client's own address.
 pub(super) type PoolKey = (Option<PeerId>, Transport, SocketAddr);
 
+/// What a connection that a peer opened serves for: one address of that peer, or all.
+pub(super) type AliasKey = (PeerId, Option<SocketAddr>);
+
 #[derive(Debug)]
 enum Pooled {
     Connecting { waiting: Vec<(Bytes, u64)>, bytes: usize },
@@ -45,7 +48,19 @@ enum Pooled {
 pub(super) struct Pool {
     peers: HashMap<PeerId, Rc<PeerSpec>>,
     entries: HashMap<PoolKey, Pooled>,
+    aliases: HashMap<AliasKey, FlowId>,
     connecting: usize,
+}
+
+impl Pool {
+    /// The connection that the peer itself opened for what goes to `key`.
+    fn alias(&self, key: PoolKey) -> Option<FlowId> {
+        let (Some(peer), Transport::Tls, to) = key else {
+            return None;
+        };
+        let flow = self.aliases.get(&(peer, Some(to)));
+        flow.or_else(|| self.aliases.get(&(peer, None))).copied()
+    }
 }
 
 impl Transports {
@@ -54,55 +69,104 @@ impl Transports {
         self.0.pool.borrow_mut().peers.insert(peer, Rc::new(spec));
     }
 
-    /// Forgets all peers' settings and pooled connections; open connections are only closed by [`Transports::close`].
-    pub fn clear_peers(&self) {
+    /// Sets how all peers are connected to, under their new ids. `moved` names those whose connections stay in use, by old
+    /// and new id; other peers' are forgotten, and closed only by [`Transports::close`].
+    pub fn set_peers(&self, specs: Vec<(PeerId, PeerSpec)>, moved: &[(PeerId, PeerId)]) {
         let mut pool = self.0.pool.borrow_mut();
-        pool.peers.clear();
-        pool.entries
-            .retain(|(peer, ..), entry| peer.is_none() || matches!(entry, Pooled::Connecting { .. }));
+        pool.peers = specs.into_iter().map(|(id, spec)| (id, Rc::new(spec))).collect();
+        let follow = |old: PeerId| moved.iter().find(|(from, _)| *from == old).map(|(_, to)| *to);
+        let entries = core::mem::take(&mut pool.entries);
+        for ((peer, transport, to), entry) in entries {
+            let making = matches!(entry, Pooled::Connecting { .. });
+            // One that is being made finds its settings changed and fails, under the name it was begun with.
+            let next = if making { peer } else { peer.and_then(follow) };
+            if peer.is_none() || next.is_some() {
+                pool.entries.insert((next, transport, to), entry);
+            }
+        }
+        let aliases = core::mem::take(&mut pool.aliases);
+        let kept = aliases
+            .into_iter()
+            .filter_map(|((peer, at), flow)| Some(((follow(peer)?, at), flow)));
+        pool.aliases = kept.collect();
+        for stream in self.0.streams.borrow().values() {
+            stream.pooled.borrow_mut().retain_mut(|(peer, ..)| {
+                let next = peer.and_then(follow);
+                let keep = peer.is_none() || next.is_some();
+                *peer = next;
+                keep
+            });
+            let mut adopted = stream.adopted.borrow_mut();
+            *adopted = adopted
+                .drain(..)
+                .filter_map(|(peer, at)| Some((follow(peer)?, at)))
+                .collect();
+        }
     }
 
-    /// Uses a connection that a peer opened for what we send it at `to` (RFC 5923). Only for a flow whose authenticated
-    /// name is the peer's. A connection that is used already stays in use.
-    pub fn adopt(&self, flow: FlowId, peer: PeerId, transport: Transport, to: SocketAddr) {
-        let Some(stream) = self.0.streams.borrow().get(&flow).cloned() else {
+    /// Uses a TLS connection that a peer opened for what we send it at an address, or anywhere (RFC 5923). Only for a flow
+    /// whose authenticated name is the peer's. A connection of ours that is open stays in use until it ends; one that is
+    /// being made is not waited for.
+    pub fn adopt(&self, flow: FlowId, peer: PeerId, at: Option<SocketAddr>) {
+        let Some(stream) = self
+            .living(flow)
+            .filter(|s| s.source.transport == Transport::Tls && s.source.listener.is_some())
+        else {
             return;
         };
-        let key = (Some(peer), transport, to);
         let mut pool = self.0.pool.borrow_mut();
-        if let std::collections::hash_map::Entry::Vacant(entry) = pool.entries.entry(key) {
-            entry.insert(Pooled::Open(flow));
-            stream.pooled.borrow_mut().push(key);
+        pool.aliases.insert((peer, at), flow);
+        stream.adopted.borrow_mut().push((peer, at));
+        let mut all = Vec::new();
+        for ((of, transport, to), entry) in &mut pool.entries {
+            if *of == Some(peer)
+                && *transport == Transport::Tls
+                && at.is_none_or(|at| at == *to)
+                && let Pooled::Connecting { waiting, bytes } = entry
+            {
+                *bytes = 0;
+                all.append(waiting);
+            }
         }
+        drop(pool);
+        for (wire, token) in all {
+            self.enqueue(&stream, wire, token);
+        }
+    }
+
+    fn living(&self, flow: FlowId) -> Option<Rc<Stream>> {
+        self.0.streams.borrow().get(&flow).filter(|s| !s.is_stopped()).cloned()
     }
 
     pub(super) fn send_pooled(&self, key: PoolKey, wire: Bytes, token: u64) {
         let mut pool = self.0.pool.borrow_mut();
+        let ours = match pool.entries.get(&key) {
+            Some(Pooled::Open(flow)) => Some(*flow),
+            _ => None,
+        };
+        let open = ours.and_then(|flow| self.living(flow));
+        if ours.is_some() && open.is_none() {
+            // It is on its way out: another takes its place.
+            pool.entries.remove(&key);
+        }
+        let theirs = || pool.alias(key).and_then(|flow| self.living(flow));
+        if let Some(stream) = open.or_else(theirs) {
+            drop(pool);
+            return self.enqueue(&stream, wire, token);
+        }
         match pool.entries.get_mut(&key) {
-            Some(Pooled::Open(flow)) => {
-                let flow = *flow;
-                let open = self.0.streams.borrow().get(&flow).filter(|s| !s.is_stopped()).cloned();
-                match open {
-                    Some(stream) => {
-                        drop(pool);
-                        return self.enqueue(&stream, wire, token);
-                    }
-                    // It is on its way out: a new one takes its place.
-                    None => drop(pool.entries.remove(&key)),
-                }
-            }
             Some(Pooled::Connecting { waiting, bytes }) => {
                 let total = bytes.saturating_add(wire.len());
-                if waiting.len() < MAX_WAITING && total <= self.0.limits.max_queued {
+                if waiting.len() < MAX_WAITING && total <= self.0.limits.get().max_queued {
                     *bytes = total;
                     return waiting.push((wire, token));
                 }
                 drop(pool);
                 return self.fail_later(token, destination(key), SendError::Full);
             }
-            None => {}
+            Some(Pooled::Open(_)) | None => {}
         }
-        if pool.connecting >= self.0.limits.connecting {
+        if pool.connecting >= self.0.limits.get().connecting {
             drop(pool);
             return self.fail_later(token, destination(key), SendError::Full);
         }
@@ -125,6 +189,11 @@ impl Transports {
         for key in stream.pooled.take() {
             if matches!(pool.entries.get(&key), Some(Pooled::Open(flow)) if *flow == stream.flow) {
                 pool.entries.remove(&key);
+            }
+        }
+        for key in stream.adopted.take() {
+            if pool.aliases.get(&key) == Some(&stream.flow) {
+                pool.aliases.remove(&key);
             }
         }
     }
@@ -184,7 +253,7 @@ async fn run(transports: Transports, key: PoolKey) {
 
 async fn connect(transports: &Transports, key: PoolKey) -> Result<(Rc<Stream>, Vec<u8>), SendError> {
     let (peer, transport, remote) = key;
-    let limits = &transports.0.limits;
+    let limits = transports.0.limits.get();
     let spec = transports.peer_spec(peer);
     let tls = match transport {
         Transport::Tls => Some(client_side(spec.as_deref(), remote)?),

@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::pool::PoolKey;
+use super::pool::{AliasKey, PoolKey};
 use super::writer::{Queue, Written};
 use super::{CloseReason, Transports};
 use crate::sip::frame::{Frame, Framer};
@@ -53,6 +53,8 @@ pub(super) struct Stream {
     pub(super) queue: RefCell<Queue>,
     /// The pool entries that lead here.
     pub(super) pooled: RefCell<SmallVec<[PoolKey; 1]>>,
+    /// What of a peer's it serves for although the peer opened it.
+    pub(super) adopted: RefCell<Vec<AliasKey>>,
     /// Something for the connection's task: it must stop, or wait until the socket takes more.
     pub(super) wake: Notify,
     pub(super) stopped: RefCell<Option<CloseReason>>,
@@ -100,6 +102,7 @@ impl Stream {
             tls: RefCell::new(tls.map(Box::new)),
             queue: RefCell::default(),
             pooled: RefCell::default(),
+            adopted: RefCell::default(),
             wake: Notify::new(),
             stopped: RefCell::new(None),
             dirty: Cell::new(false),
@@ -264,7 +267,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(transports: &Transports, rest: Vec<u8>) -> Self {
         Self {
-            framer: Framer::new(transports.0.limits.frame),
+            framer: Framer::new(transports.0.limits.get().frame),
             rest,
         }
     }

@@ -1,6 +1,6 @@
 //! Datagram sockets (RFC 3261 section 18): a batch is read, handled, and answered in another batch.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{self, BATCH, Headers, Outgoing, Received};
-use super::{SendError, Transports};
+use super::{SendError, Transports, options};
 use crate::sip::message::Framing;
 use crate::sip::net::{Destination, ListenerId, Source, Transport};
 
@@ -30,12 +30,16 @@ pub(super) struct Socket {
     headers: RefCell<Headers>,
     /// The kernel has no batches.
     single: Cell<bool>,
+    /// The code point of what has none of its own.
+    usual: u8,
+    /// The code point the socket is set to; it changes only where datagrams go one by one.
+    marked: Cell<u8>,
     queue: RefCell<VecDeque<Outgoing>>,
     queued: Cell<usize>,
     blocked: Cell<bool>,
     wake: tokio::sync::Notify,
     /// Where senders reached the listener, shared by its sockets; kept only where there is a choice.
-    known: Option<Rc<RefCell<Known>>>,
+    pub(super) known: OnceCell<Rc<RefCell<Known>>>,
 }
 
 /// The local address that a sender used last, in two generations: the older one is forgotten when the younger is full.
@@ -66,6 +70,7 @@ impl Socket {
     pub(super) fn new(
         socket: socket2::Socket,
         listener: ListenerId,
+        usual: u8,
         alone: bool,
         known: Rc<RefCell<Known>>,
     ) -> io::Result<Self> {
@@ -82,12 +87,23 @@ impl Socket {
             local,
             headers: RefCell::new(Headers::new(local.is_ipv4())),
             single: Cell::new(false),
+            usual,
+            marked: Cell::new(usual),
             queue: RefCell::default(),
             queued: Cell::new(0),
             blocked: Cell::new(false),
             wake: tokio::sync::Notify::new(),
-            known: (!alone || local.ip().is_unspecified()).then_some(known),
+            known: if alone && !local.ip().is_unspecified() {
+                OnceCell::new()
+            } else {
+                OnceCell::from(known)
+            },
         })
+    }
+
+    /// It has been joined by others of its listener and family: from now on there is a choice.
+    pub(super) fn choose_among(&self, known: &Rc<RefCell<Known>>) {
+        self.known.get_or_init(|| Rc::clone(known));
     }
 
     /// Bytes that wait.
@@ -130,6 +146,10 @@ impl Socket {
     fn send_some(&self, queue: &mut VecDeque<Outgoing>) -> io::Result<usize> {
         if self.single.get() {
             let Some(first) = queue.front() else { return Ok(0) };
+            let mark = first.mark.unwrap_or(self.usual);
+            if self.marked.replace(mark) != mark {
+                options::set_dscp(&self.socket, self.local.is_ipv4(), mark)?;
+            }
             return self.socket.try_send_to(&first.wire, first.to).map(|_| 1);
         }
         let out = queue.make_contiguous();
@@ -253,7 +273,7 @@ fn read(transports: &Transports, socket: &Socket) {
         if rate.is_some_and(|rate| transports.allowance(now_ms, &source, rate).is_err()) {
             continue;
         }
-        if let Some(known) = &socket.known {
+        if let Some(known) = socket.known.get() {
             known.borrow_mut().learn(received.remote, local);
         }
         transports
@@ -285,7 +305,14 @@ impl Transports {
             return self.fail_later(token, destination, SendError::Full);
         }
         socket.queued.set(socket.queued.get() + wire.len());
-        queue.push_back(Outgoing { wire, to, from, token });
+        let mark = self.0.marks.borrow().find(to.ip());
+        queue.push_back(Outgoing {
+            wire,
+            to,
+            from,
+            mark,
+            token,
+        });
     }
 
     pub(super) fn flush_datagrams(&self) {
@@ -316,7 +343,7 @@ fn choose(sockets: &[Rc<Socket>], listener: ListenerId, to: SocketAddr) -> Optio
     let fits = |s: &&Rc<Socket>| s.local.is_ipv4() == to.is_ipv4();
     let mut first = None;
     for socket in sockets.iter().filter(fits).filter(|s| s.listener == listener) {
-        let Some(known) = &socket.known else {
+        let Some(known) = socket.known.get() else {
             return Some((socket, None));
         };
         let local = known.borrow().find(&to);

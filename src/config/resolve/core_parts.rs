@@ -10,7 +10,7 @@ use crate::config::written::{self, WrittenTransport};
 use crate::policy::rule::RuleRef;
 use crate::policy::settings::LocalIdentity;
 use crate::policy::snapshot::{ClientCertificate, Listener};
-use crate::sip::net::Transport;
+use crate::sip::net::{ListenerId, Transport};
 
 impl Resolver<'_> {
     pub(super) fn domains(&mut self, here: Here<'_>, written: &[At<String>]) -> Domains {
@@ -111,6 +111,7 @@ impl Resolver<'_> {
             .and_then(|a| self.read(here, a, |text| value::host_port(text)));
         let rule = here.rule("listener", at.place);
         Some(Listener {
+            id: ListenerId(u16::try_from(before.len()).unwrap_or(u16::MAX)),
             name: name.as_str().into(),
             transport,
             bind,
@@ -168,7 +169,8 @@ fn socket(text: &str) -> Result<SocketAddr, value::Wrong> {
 
 /// The ports of the original: 5060, 5061 that asks for a certificate, 5062 that requires one.
 fn default_listeners() -> Vec<Listener> {
-    let make = |name: &str, transport, port, client_certificate| Listener {
+    let make = |id, name: &str, transport, port, client_certificate| Listener {
+        id: ListenerId(id),
         name: name.into(),
         transport,
         bind: vec![
@@ -180,9 +182,9 @@ fn default_listeners() -> Vec<Listener> {
         rule: RuleRef::built_in("listener"),
     };
     vec![
-        make("udp", Transport::Udp, 5060, ClientCertificate::None),
-        make("tcp", Transport::Tcp, 5060, ClientCertificate::None),
-        make("tls", Transport::Tls, 5061, ClientCertificate::Request),
-        make("tls-peers", Transport::Tls, 5062, ClientCertificate::Require),
+        make(0, "udp", Transport::Udp, 5060, ClientCertificate::None),
+        make(1, "tcp", Transport::Tcp, 5060, ClientCertificate::None),
+        make(2, "tls", Transport::Tls, 5061, ClientCertificate::Request),
+        make(3, "tls-peers", Transport::Tls, 5062, ClientCertificate::Require),
     ]
 }

@@ -9,9 +9,9 @@ use super::{Domains, Here, Resolver};
 use crate::config::at::{At, Place};
 use crate::config::error::nearest;
 use crate::config::value;
-use crate::config::written::{self, Match, ProbeChoice, WrittenTransport};
+use crate::config::written::{self, Match, ProbeChoice, WrittenReuse, WrittenTransport};
 use crate::policy::names::NameMap;
-use crate::policy::peer::{Peer, PeerLimits, PeerTls, Pin, Probe, Transit};
+use crate::policy::peer::{Peer, PeerLimits, PeerTls, Pin, Probe, Reuse, Transit};
 use crate::policy::routes::{Pattern, Route, Routes};
 use crate::policy::rule::RuleRef;
 use crate::policy::snapshot::DialectId;
@@ -95,6 +95,7 @@ impl Resolver<'_> {
             .as_ref()
             .and_then(|hop| self.read(here, hop, |text| value::host_port(text)));
         let dialect = self.dialect(here, at.dialect.as_ref());
+        let secure = accept.contains(&Transport::Tls);
         Peer {
             name: at.name.value.as_str().into(),
             domains: self.granted(here, at, local),
@@ -108,6 +109,7 @@ impl Resolver<'_> {
             view_sharing: at.view_sharing.unwrap_or(false),
             probe,
             dscp: at.dscp.as_ref().map(|d| d.value),
+            reuse: self.reuse(here, at, secure),
             limits,
             request_timeout,
             rule: here.rule("peer", at.place),
@@ -120,6 +122,25 @@ impl Resolver<'_> {
                 Some(at.accept.as_ref().map_or(at.transport.place, |a| a.place)),
             ),
             limits_rule: rule_at("peer.limits", at.limits.as_ref().map(|l| l.place)),
+        }
+    }
+
+    /// Only a certificate proves whose connection it is, so nothing else is ever reused.
+    fn reuse(&mut self, here: Here<'_>, at: &At<written::Peer>, secure: bool) -> Reuse {
+        let Some(written) = &at.reuse else {
+            return Reuse::default();
+        };
+        if !secure && written.value != WrittenReuse::Never {
+            let what = format!(
+                "peer {} does not come in over TLS, so no connection of its can be reused",
+                at.name.value
+            );
+            self.error(here, written.place, what, "accept: [tls], or drop `reuse`");
+        }
+        match written.value {
+            WrittenReuse::Alias => Reuse::Alias,
+            WrittenReuse::Always => Reuse::Always,
+            WrittenReuse::Never => Reuse::Never,
         }
     }
 

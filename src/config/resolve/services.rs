@@ -11,6 +11,7 @@ use crate::policy::rule::RuleRef;
 use crate::policy::settings::{Admin, Limits, Log, Messages, PerSource, Presence, Registrar, Store, Sync};
 use crate::presence::{Mark, Rules};
 use crate::sip::digest::Algorithm;
+use crate::sip::message::MAX_HEADERS;
 
 /// The longest expiry anybody gets (RFC 3261 and 3903 leave it to us).
 const DAY: Duration = Duration::from_secs(86_400);
@@ -207,6 +208,15 @@ impl Resolver<'_> {
         {
             let what = "slow writers would hold connections too long, or nobody could finish";
             self.error(here, at.place, what, "write more than 0 and at most 60s");
+        }
+        if let Some(at) = &written.max_headers
+            && !(16..=MAX_HEADERS).contains(&(at.value as usize))
+        {
+            let what = format!(
+                "{} header lines are too few for a request, or too many to be worth reading",
+                at.value
+            );
+            self.error(here, at.place, what, format!("write 16 to {MAX_HEADERS}"));
         }
         Limits {
             per_source: PerSource {

@@ -9,7 +9,7 @@ mod service;
 mod text;
 
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
-pub use peers::{Peer, PeerLimits, Probe, Route, Tls};
+pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
     Admin, Dnd, Limits, Log, Mark, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest,
 };

@@ -36,10 +36,25 @@ pub struct Peer {
     pub probe: Option<At<ProbeChoice>>,
     /// Differentiated services code point of its traffic, 0 to 63. Default: left as it is.
     pub dscp: Option<At<u8>>,
+    /// Whether what we send it goes over the TLS connections it opened (RFC 5923): `alias` when its Via asks for that,
+    /// `always`, for a peer that cannot be connected to, or `never`. Default: alias.
+    pub reuse: Option<At<WrittenReuse>>,
     /// Its own limits.
     pub limits: Option<At<PeerLimits>>,
     /// After this without a final answer the bridge answers 504; below 32s. Default: 20s.
     pub request_timeout: Option<At<Time>>,
+}
+
+/// Whether connections that a peer opened are used for what we send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WrittenReuse {
+    /// When the Via of its requests carries `alias`.
+    Alias,
+    /// For everything we send it, wherever that would go.
+    Always,
+    /// Never: we open our own.
+    Never,
 }
 
 /// How a peer proves itself under TLS.
@@ -76,9 +91,9 @@ pub struct Probe {
 pub struct PeerLimits {
     /// Requests a second we take from it.
     pub requests: Option<At<u32>>,
-    /// Subscriptions it may hold here. Not enforced yet.
+    /// Subscriptions it may hold here; one more is refused.
     pub subscriptions: Option<At<u32>>,
-    /// Connections it may hold here. Not enforced yet.
+    /// Connections it may hold here; one more is closed. Those that we open do not count.
     pub connections: Option<At<u32>>,
 }
 

@@ -126,7 +126,7 @@ pub struct Limits {
     pub half_request_timeout: Option<At<Time>>,
     /// Start line and headers. Default: 64KiB.
     pub max_header_bytes: Option<At<Count>>,
-    /// Number of header lines. Default: 256. Not enforced yet: 2,048 is the bound.
+    /// Number of header lines, 16 to 2048. Default: 256.
     pub max_headers: Option<At<u32>>,
     /// Body. Default: 1MiB.
     pub max_body_bytes: Option<At<Count>>,

@@ -59,7 +59,7 @@ impl<T: Trace> Judge<'_, T> {
         );
         let target = self.route(who, &aim)?;
         let dialect = self.dialect(who, target);
-        self.limits(who)?;
+        self.limits(who, target)?;
         Ok(Allow { who, target, dialect })
     }
 

@@ -137,7 +137,7 @@ impl<T: Trace> Judge<'_, T> {
     }
 
     /// Step 13. Only an overloaded bridge says 503: a peer may take it as a reason to shun the whole bridge.
-    pub(super) fn limits(&mut self, who: Who) -> Checked<()> {
+    pub(super) fn limits(&mut self, who: Who, target: Target) -> Checked<()> {
         const STEP: Step = Step::Limits;
         let (snapshot, over) = (self.snapshot, self.facts.over);
         if over.overloaded {
@@ -150,6 +150,23 @@ impl<T: Trace> Judge<'_, T> {
         {
             let because = format_args!("peer {} sends too many requests a second", peer.name);
             return self.refuse(STEP, 480, "Too Many Requests", &peer.limits_rule, because);
+        }
+        // What a peer's request only passes through to is held elsewhere.
+        if self.facts.method == b"SUBSCRIBE"
+            && self.facts.dialog.is_none()
+            && matches!(target, Target::Local { .. })
+            && let Party::Peer(id) = who
+            && let Some(peer) = snapshot.peer(id)
+            && let Some(most) = peer.limits.subscriptions
+        {
+            let held = self.facts.held.get(usize::from(id.0)).copied().unwrap_or(0);
+            if held >= most {
+                let because = format_args!("peer {} holds {held} subscriptions of {most}", peer.name);
+                return self.refuse(STEP, 403, "Too Many Subscriptions", &peer.limits_rule, because);
+            }
+            let because = format_args!("within limits: peer {} holds {held} subscriptions of {most}", peer.name);
+            self.allow(STEP, Some(&peer.limits_rule), because);
+            return Ok(());
         }
         if over.subscriptions && self.facts.method == b"SUBSCRIBE" && self.facts.dialog.is_none() {
             let because = format_args!("the watcher holds as many subscriptions as it may");

@@ -4,6 +4,9 @@ use core::ops::Range;
 
 use crate::sip::header::Name;
 
+/// No message has a right to more header lines than this, whatever is configured.
+pub const MAX_HEADERS: usize = 2048;
+
 /// One header line as offsets into the message.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
@@ -19,8 +22,10 @@ pub(super) struct Slot {
 }
 
 /// Holds the offsets of one message at a time; keep it and parse the next message into it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Index {
+    /// More header lines than this are refused.
+    pub(super) max_headers: usize,
     pub(super) slots: Vec<Slot>,
     pub(super) start_line: Range<u32>,
     /// Of a request: the Request-URI. Of a response: the reason phrase.
@@ -36,13 +41,31 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty table.
+    /// An empty table for messages of at most [`MAX_HEADERS`] header lines.
     #[must_use]
     pub fn new() -> Self {
         Self {
+            max_headers: MAX_HEADERS,
             slots: Vec::with_capacity(32),
-            ..Self::default()
+            start_line: 0..0,
+            second: 0..0,
+            first: 0..0,
+            status: 0,
+            version_ok: false,
+            body: 0..0,
+            short_body: false,
         }
+    }
+
+    /// Refuses messages of more header lines than this from now on; no more than [`MAX_HEADERS`] can be let in.
+    pub fn limit_headers(&mut self, most: usize) {
+        self.max_headers = most.min(MAX_HEADERS);
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -12,7 +12,7 @@ mod split;
 mod view;
 
 pub use essentials::Essentials;
-pub use index::Index;
+pub use index::{Index, MAX_HEADERS};
 pub use malformed::Malformed;
 pub use salvage::{Salvage, salvage};
 pub use split::parse;

@@ -7,8 +7,6 @@ use super::{Framing, Malformed, View};
 use crate::sip::header::Name;
 use crate::sip::method::is_token;
 
-/// No message has a right to more header lines than this.
-const MAX_HEADERS: usize = 2048;
 /// RFC 3261 leaves the length of a Request-URI open; nothing real comes near.
 const MAX_URI: usize = 8 * 1024;
 
@@ -103,8 +101,8 @@ fn header_lines(bytes: &[u8], mut at: usize, index: &mut Index) -> Result<usize,
             end = fold_next;
         }
         at = end;
-        if index.slots.len() >= MAX_HEADERS {
-            return Err(Malformed::new(513, None, "there are more than 2048 header lines"));
+        if index.slots.len() >= index.max_headers {
+            return Err(Malformed::new(513, None, "there are too many header lines"));
         }
         index.slots.push(slot(bytes, line_start, content_end, value_end, end)?);
     }

@@ -118,6 +118,17 @@ fn what_cannot_be_split_is_refused() {
 }
 
 #[test]
+fn so_many_header_lines_are_let_in_and_not_one_more() {
+    let mut index = Index::new();
+    for (limit, lines, fits) in [(8, 8, true), (8, 9, false), (2048, 2048, true), (9999, 2049, false)] {
+        index.limit_headers(limit);
+        let bytes = request(&"X: y\n".repeat(lines));
+        let status = parse(&bytes, Framing::Stream, &mut index).err().map(|m| m.status);
+        assert_eq!(status, (!fits).then_some(513), "{lines} of {limit}");
+    }
+}
+
+#[test]
 fn long_lists_cost_no_more_than_their_length() {
     let vias = "SIP/2.0/UDP h;branch=z9hG4bK1, ".repeat(20_000);
     let bytes = request(&GOOD.replace("SIP/2.0/UDP h;branch=z9hG4bK1", vias.trim_end_matches(", ")));

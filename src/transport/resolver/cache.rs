@@ -88,6 +88,12 @@ impl Cache {
         }
     }
 
+    /// For how many milliseconds what is known needs no asking; `None` when nothing is known.
+    pub(super) fn fresh_for(&self, now_ms: u64, key: &Key) -> Option<u64> {
+        let entry = self.entries.get(key)?;
+        Some(entry.fresh_until.max(entry.hold_until).saturating_sub(now_ms))
+    }
+
     /// DNS answered; `ttl_s` in seconds.
     pub(super) fn store(&mut self, now_ms: u64, key: Key, records: Records, ttl_s: u64) {
         self.make_room(now_ms, &key);

@@ -73,6 +73,14 @@ impl Dns {
         out
     }
 
+    /// How long what is known of a name's addresses needs no asking; `None` when nothing is known.
+    pub(super) fn fresh_for(&self, name: &str) -> Option<Duration> {
+        let (now_ms, cache) = (self.clock_ms(), self.cache.borrow());
+        let left = |kind| cache.fresh_for(now_ms, &(name.to_ascii_lowercase(), kind));
+        let shortest = [left(Kind::A), left(Kind::Aaaa)].into_iter().flatten().min();
+        shortest.map(Duration::from_millis)
+    }
+
     /// Begins to ask, for an answer that will be wanted soon.
     pub(super) fn prefetch(self: &Rc<Self>, name: &str, kind: Kind) {
         let key = (name.to_ascii_lowercase(), kind);

@@ -95,6 +95,22 @@ impl Resolver {
         found
     }
 
+    /// All addresses of a host name, sorted, and how long they hold: the rest of their time to live, `None` when they
+    /// are written in a file.
+    pub async fn addresses_of(&self, host: &str) -> (Vec<IpAddr>, Option<Duration>) {
+        let host = host.trim_end_matches('.');
+        let mut all = self.0.written(host);
+        let mut left = None;
+        if all.is_empty() {
+            let (v6, v4) = tokio::join!(self.0.lookup(host, Kind::Aaaa), self.0.lookup(host, Kind::A));
+            all = v6.addresses.iter().chain(&v4.addresses).copied().collect();
+            left = self.0.fresh_for(host);
+        }
+        all.sort_unstable();
+        all.dedup();
+        (all, left)
+    }
+
     /// NAPTR, else SRV of every allowed transport, else addresses (RFC 3263 sections 4.1 and 4.2).
     async fn services(
         &self,

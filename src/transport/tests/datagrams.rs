@@ -191,3 +191,112 @@ fn too_many_datagrams_of_a_source_are_dropped_with_one_line() {
         assert_eq!(seen.lines("sends more messages a second"), 1);
     });
 }
+
+/// A socket that tells the traffic class of what it receives.
+fn watching(address: &str) -> (std::net::UdpSocket, SocketAddr) {
+    let socket = std::net::UdpSocket::bind(address).expect("a socket");
+    let at = socket.local_addr().expect("an address");
+    let options = socket2::SockRef::from(&socket);
+    if at.is_ipv4() {
+        options.set_recv_tos_v4(true).expect("an option");
+    } else {
+        options.set_recv_tclass_v6(true).expect("an option");
+    }
+    (socket, at)
+}
+
+/// The code point of the next datagram, and the address it came from.
+async fn code_point(socket: &std::net::UdpSocket) -> (u8, Option<SocketAddr>) {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    use std::os::fd::AsRawFd as _;
+    for _ in 0..400 {
+        let (mut bytes, mut space) = ([0; 2000], nix::cmsg_space!([u8; 64]));
+        let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Ok(message) => {
+                let class = message.cmsgs().expect("control messages").find_map(|c| match c {
+                    ControlMessageOwned::Ipv4Tos(tos) => Some(i32::from(tos)),
+                    ControlMessageOwned::Ipv6TClass(class) => Some(class),
+                    _ => None,
+                });
+                let from = message.address.and_then(|a| a.to_string().parse().ok());
+                return (u8::try_from(class.expect("a class") >> 2).expect("a byte"), from);
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    panic!("nothing came");
+}
+
+#[test]
+fn datagrams_to_a_marked_address_carry_its_code_point_and_others_none() {
+    run(quick(), |_, transports| async move {
+        // From one address, and from a wildcard that must answer from where it was asked.
+        for (bind, marked, other) in [
+            ("127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"),
+            ("0.0.0.0:0", "127.0.0.2:0", "127.0.0.3:0"),
+            ("[::1]:0", "[::1]:0", ""),
+            ("[::]:0", "[::1]:0", ""),
+        ] {
+            let at = transports
+                .listen(&spec(1, Transport::Udp, &[bind]))
+                .expect("a listener")[0];
+            let (marked, to) = watching(marked);
+            let net = ipnet::IpNet::from(to.ip());
+            let send = |to| {
+                transports.send(
+                    Destination::Datagram {
+                        listener: ListenerId(1),
+                        to,
+                    },
+                    request("x").into(),
+                    0,
+                );
+            };
+            // Learns where it was asked.
+            let asked = SocketAddr::new(
+                if to.is_ipv4() {
+                    "127.0.0.4".parse().expect("ip")
+                } else {
+                    to.ip()
+                },
+                at.port(),
+            );
+            if at.ip().is_unspecified() {
+                marked.send_to(&request("hello"), asked).expect("a write");
+                assert_eq!(code_point(&marked).await.0, 0, "{bind}: the answer");
+            }
+            transports.mark_datagrams([(net, 34)]);
+            for _ in 0..40 {
+                send(to);
+            }
+            transports.flush();
+            for _ in 0..40 {
+                let (class, from) = code_point(&marked).await;
+                assert_eq!(class, 34, "{bind}");
+                if at.ip().is_unspecified() {
+                    assert_eq!(from, Some(asked), "{bind}");
+                }
+            }
+            if !other.is_empty() {
+                let (plain, elsewhere) = watching(other);
+                send(to);
+                send(elsewhere);
+                send(to);
+                transports.flush();
+                assert_eq!(code_point(&plain).await.0, 0, "{bind}: another receiver");
+                assert_eq!(
+                    [code_point(&marked).await.0, code_point(&marked).await.0],
+                    [34, 34],
+                    "{bind}"
+                );
+            }
+            transports.mark_datagrams([]);
+            send(to);
+            transports.flush();
+            assert_eq!(code_point(&marked).await.0, 0, "{bind}: no longer marked");
+            transports.remove_listener(ListenerId(1));
+        }
+    });
+}

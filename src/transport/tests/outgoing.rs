@@ -220,29 +220,94 @@ fn what_waits_for_a_connection_is_bounded() {
     });
 }
 
+/// A peer that connects in over TLS, and the flow it has.
+async fn come_in(app: &App, transports: &Transports) -> (tokio_rustls::client::TlsStream<TcpStream>, FlowId) {
+    let authority = Authority::new();
+    let spec = ListenerSpec {
+        tls: Some(authority.server("a.example")),
+        ..spec(7, Transport::Tls, &["127.0.0.1:0"])
+    };
+    let at = transports.listen(&spec).expect("a listener")[0];
+    let name = rustls::pki_types::ServerName::try_from("a.example").expect("a name");
+    let before = app.opened.borrow().len();
+    let connector = tokio_rustls::TlsConnector::from(authority.client("b.example"));
+    let socket = connector.connect(name, dial(at).await).await.expect("a handshake");
+    until("it is open", || app.opened.borrow().len() > before).await;
+    let flow = app.opened.borrow()[before].0.flow.expect("a flow");
+    (socket, flow)
+}
+
 #[test]
 fn a_connection_the_peer_opened_is_used_only_once_adopted() {
     run(quick(), |app, transports| async move {
-        let at = listen(&transports, Transport::Tcp);
-        let mut peer = dial(at).await;
-        until("it is open", || app.opened.borrow().len() == 1).await;
-        let flow = app.opened.borrow()[0].0.flow.expect("a flow");
+        let (mut peer, flow) = come_in(&app, &transports).await;
         let (server, other) = server().await;
-        let to = to_peer(Transport::Tcp, other);
-        transports.send(to, request("own").into(), 0);
-        let (mut own, _) = server.accept().await.expect("a connection of its own");
-        expect(&mut own, &request("own")).await;
-        drop(own);
-        until("it is closed", || app.closed.borrow().len() == 1).await;
-        transports.adopt(flow, PEER, Transport::Tcp, other);
+        let to = to_peer(Transport::Tls, other);
+        transports.send(to, request("not yet").into(), 1);
+        until("it is not used", || app.failed.borrow().len() == 1).await;
+        assert_eq!(app.failed.borrow()[0], (1, SendError::NoTlsSettings));
+        transports.adopt(flow, PEER, Some(other));
         transports.send(to, request("reused").into(), 0);
         transports.flush();
         expect(&mut peer, &request("reused")).await;
-        drop(peer);
-        until("it is closed", || app.closed.borrow().len() == 2).await;
-        transports.send(to, request("own again").into(), 0);
+        // Another address, another peer, another transport: not by this connection.
+        let elsewhere = SocketAddr::new(other.ip(), 1);
+        let stranger = Destination::Peer {
+            peer: PeerId(4),
+            transport: Transport::Tls,
+            to: other,
+        };
+        transports.send(to_peer(Transport::Tls, elsewhere), request("x").into(), 2);
+        transports.send(stranger, request("x").into(), 3);
+        until("nor for these", || app.failed.borrow().len() == 3).await;
+        transports.send(to_peer(Transport::Tcp, other), request("own").into(), 0);
         let (mut own, _) = server.accept().await.expect("a connection of its own");
-        expect(&mut own, &request("own again")).await;
+        expect(&mut own, &request("own")).await;
+        drop(peer);
+        until("it is closed", || !app.closed.borrow().is_empty()).await;
+        transports.send(to, request("gone").into(), 4);
+        until("it is forgotten", || {
+            app.failed.borrow().contains(&(4, SendError::NoTlsSettings))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn adopted_for_all_it_takes_over_what_waits_for_a_connection_that_never_comes() {
+    run(quick(), |app, transports| async move {
+        let (mut peer, flow) = come_in(&app, &transports).await;
+        transports.set_peer(PEER, tls_spec(Authority::new().client("a.example")));
+        // Somebody who accepts and says nothing.
+        let (_mute, at) = server().await;
+        transports.send(to_peer(Transport::Tls, at), request("waits").into(), 1);
+        transports.adopt(flow, PEER, None);
+        transports.flush();
+        expect(&mut peer, &request("waits")).await;
+        transports.send(to_peer(Transport::Tls, at), request("next").into(), 2);
+        transports.flush();
+        expect(&mut peer, &request("next")).await;
+        tokio::time::sleep(quick().handshake + Duration::from_millis(200)).await;
+        assert!(app.failed.borrow().is_empty(), "{:?}", app.failed);
+        transports.send(to_peer(Transport::Tls, at), request("last").into(), 3);
+        transports.flush();
+        expect(&mut peer, &request("last")).await;
+    });
+}
+
+#[test]
+fn a_connection_without_tls_is_never_adopted() {
+    run(quick(), |app, transports| async move {
+        let at = listen(&transports, Transport::Tcp);
+        let _peer = dial(at).await;
+        until("it is open", || app.opened.borrow().len() == 1).await;
+        let flow = app.opened.borrow()[0].0.flow.expect("a flow");
+        let (server, other) = server().await;
+        transports.adopt(flow, PEER, Some(other));
+        transports.adopt(flow, PEER, None);
+        transports.send(to_peer(Transport::Tcp, other), request("own").into(), 0);
+        let (mut own, _) = server.accept().await.expect("a connection of its own");
+        expect(&mut own, &request("own")).await;
     });
 }
 

@@ -90,6 +90,7 @@ fn request<'a>(method: &'a str, from: &'a str, uri: &'a str, identity: &'a Ident
         credentials: AuthState::None,
         looped: false,
         over: Over::default(),
+        held: &[],
     }
 }
 

@@ -178,6 +178,45 @@ fn step_13_limits() {
 }
 
 #[test]
+fn step_13_what_a_peer_holds() {
+    let limited = "addresses: [192.0.2.1, 198.51.100.0/24], limits: {subscriptions: 2}}";
+    let s = snapshot(&CONFIG.replace("addresses: [192.0.2.1, 198.51.100.0/24]}", limited));
+    let none = plain();
+    let subscribe = from_c(request("SUBSCRIBE", C_USER, TO_BOB, &none));
+    for (held, status, rule) in [
+        (&[9, 0][..], 0, ""),
+        (&[0, 1], 0, ""),
+        (&[0, 2], 403, "peer.limits"),
+        (&[], 0, ""),
+    ] {
+        expect(&s, &Facts { held, ..subscribe }, status, rule);
+    }
+    let held = &[0, 2][..];
+    let message = from_c(request("MESSAGE", C_USER, TO_BOB, &none));
+    expect(&s, &Facts { held, ..message }, 0, "");
+    // A refresh holds nothing more.
+    let dialog = Some(InDialog {
+        sender: Party::Peer(C),
+        towards: None,
+    });
+    expect(
+        &s,
+        &Facts {
+            held,
+            dialog,
+            ..subscribe
+        },
+        0,
+        "",
+    );
+    let mut trace = Record::default();
+    let _refused = decide(&s, &Facts { held, ..subscribe }, &mut trace);
+    let last = trace.0.last().expect("a step");
+    assert_eq!(last.because, "peer c holds 2 subscriptions of 2");
+    assert_eq!(last.rule.as_ref().map(|r| r.line > 0), Some(true));
+}
+
+#[test]
 fn refusals_name_file_and_line() {
     let s = snapshot(CONFIG);
     let none = plain();

@@ -1,0 +1,10 @@
+//! Trunks of peers on the running bridge: whose connections are used, how their traffic is marked, what is too much.
+
+#[path = "trunks/dscp.rs"]
+mod dscp;
+#[path = "trunks/limits.rs"]
+mod limits;
+#[path = "trunks/reuse.rs"]
+mod reuse;
+#[path = "trunks/site.rs"]
+mod site;

@@ -1,0 +1,142 @@
+//! Open connections under a new configuration or new addresses: who may stay, and what ends with a connection.
+
+use core::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::slots::SlotId;
+use super::{Engine, Flow, Output};
+use crate::config::plan::Plan;
+use crate::event::Reason;
+use crate::policy::snapshot::ClientCertificate;
+use crate::policy::{self, Identity, Snapshot};
+use crate::sip::net::{FlowId, ListenerId, Transport};
+
+/// For the log of a connection that ends.
+const WITHDRAWN: &str = "its trust was withdrawn";
+const KEPT_OUT: &str = "the access list keeps it out";
+const NO_LISTENER: &str = "its listener is gone";
+
+impl Engine {
+    /// Connections follow their peers to their new ids; those of peers that are trusted no more are lost.
+    pub(super) fn follow_flows(&mut self, plan: &Plan) {
+        for flow in self.flows.values_mut() {
+            let known = [flow.owner, flow.peer].into_iter().flatten();
+            flow.lost |= known.into_iter().any(|id| plan.peer(id).is_none());
+            flow.owner = flow.owner.and_then(|id| plan.peer(id));
+            flow.peer = flow.peer.and_then(|id| plan.peer(id));
+        }
+    }
+
+    /// Judges every open connection again, after [`super::Input::Reload`]. `judge` takes the chain and whether we opened
+    /// the connection; `closed` are sockets that listen no more. What has lost its ground is closed, and the dialogs that
+    /// came over it end.
+    pub fn judge_flows_again(
+        &mut self,
+        closed: &[(ListenerId, SocketAddr)],
+        mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity,
+    ) {
+        let mut ids: Vec<FlowId> = self.flows.keys().copied().collect();
+        ids.sort_unstable();
+        let snapshot = Arc::clone(&self.snapshot);
+        let mut lost = Vec::new();
+        for id in ids {
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            let again = match &*flow.identity {
+                Identity::TlsPeer { chain, .. } => Some(judge(chain, flow.source.listener.is_none())),
+                _ => None,
+            };
+            if let Some(why) = why_not(&snapshot, flow, again.as_ref(), closed) {
+                lost.push((id, why));
+                continue;
+            }
+            if let Some(again) = again {
+                flow.identity = Arc::new(again);
+            }
+            if flow.owner.is_none() {
+                flow.owner = Self::owner_of(&snapshot, &flow.source, &flow.identity);
+            }
+            self.mark(id);
+        }
+        self.end_flows(&lost);
+    }
+
+    /// The present addresses of a host name in the access list; who is not among them any more is put out.
+    pub(super) fn on_acl_resolved(&mut self, host: &str, addresses: &[IpAddr]) {
+        if self.snapshot.acl.knows(host, addresses) {
+            return;
+        }
+        self.snapshot = Arc::new(self.snapshot.with_resolved(host, addresses));
+        let kept_out = |f: &Flow| !policy::may_stay(&self.snapshot, f.source.remote.ip(), &f.identity);
+        let accepted = self.flows.iter().filter(|(_, f)| f.source.listener.is_some());
+        let mut lost: Vec<_> = accepted
+            .filter(|(_, f)| kept_out(f))
+            .map(|(id, _)| (*id, KEPT_OUT))
+            .collect();
+        lost.sort_unstable();
+        self.end_flows(&lost);
+    }
+
+    /// Closes connections after the last words of the dialogs that came over them.
+    fn end_flows(&mut self, lost: &[(FlowId, &'static str)]) {
+        let now = self.clock;
+        // A client whose listener is gone comes back by another: nobody has withdrawn anything from it.
+        let gone = |flow: Option<FlowId>| flow.is_some_and(|f| lost.iter().any(|l| l.0 == f && l.1 != NO_LISTENER));
+        let kept_out = |ip| !policy::may_stay(&self.snapshot, ip, &self.no_tls);
+        let ends: Vec<SlotId> = self
+            .presence
+            .subscriptions
+            .iter()
+            .filter(|(_, s)| {
+                let source = &s.reach.source;
+                gone(source.flow) || (source.flow.is_none() && kept_out(source.remote.ip()))
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in ends {
+            self.dismiss(now, id, Reason::Rejected);
+        }
+        self.drain_layer(now);
+        for (flow, why) in lost {
+            self.outputs.push_back(Output::Close { flow: *flow, why });
+        }
+    }
+}
+
+/// Why a connection may not stay.
+fn why_not(
+    snapshot: &Snapshot,
+    flow: &Flow,
+    again: Option<&Identity>,
+    closed: &[(ListenerId, SocketAddr)],
+) -> Option<&'static str> {
+    let (source, identity) = (&flow.source, again.unwrap_or(&flow.identity));
+    let ip = source.remote.ip();
+    let proves = |id| {
+        let peer = snapshot.peer(id);
+        match (source.listener, source.transport) {
+            (Some(_), transport) => policy::is_peer(snapshot, id, transport, ip, identity),
+            (None, Transport::Tls) => peer.is_some_and(|p| identity.proves(id, p)),
+            (None, _) => peer.is_some(),
+        }
+    };
+    let nameless = again.is_some_and(|again| !again.is_named());
+    if flow.lost || nameless || flow.owner.is_some_and(|owner| !proves(owner)) {
+        return Some(WITHDRAWN);
+    }
+    let listener = match source.listener.map(|id| snapshot.listener(id)) {
+        None => return None,
+        Some(None) => return Some(NO_LISTENER),
+        Some(Some(listener)) => listener,
+    };
+    let came_by = |at: &SocketAddr| {
+        let any = at.ip().is_unspecified() && at.is_ipv4() == source.local.is_ipv4();
+        at.port() == source.local.port() && (any || at.ip() == source.local.ip())
+    };
+    if closed.iter().any(|(id, at)| *id == listener.id && came_by(at)) {
+        return Some(NO_LISTENER);
+    }
+    if listener.client_certificate == ClientCertificate::Require && !identity.is_named() {
+        return Some(WITHDRAWN);
+    }
+    (!policy::may_stay(snapshot, ip, identity)).then_some(KEPT_OUT)
+}
