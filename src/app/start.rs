@@ -266,7 +266,7 @@ async fn main_loop(
 pub fn reload(path: &Path, shard: &Rc<Shard>) -> Result<config::plan::Plan, StartError> {
     let loaded = config::load(path).map_err(StartError::Config)?;
     let snapshot = Arc::new(loaded.snapshot);
-    let settings = Arc::new(Settings::load(&snapshot)?);
+    let settings = Arc::new(Settings::load(&snapshot)?.after(&shard.settings()));
     let plan = shard.with_engine(|engine, _| config::plan::plan(engine.snapshot(), &snapshot));
     for item in &plan.items {
         tracing::info!(kind = ?item.kind, name = item.name, change = ?item.change, "reload");

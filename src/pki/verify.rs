@@ -341,6 +341,27 @@ impl CertProblem {
         }
     }
 
+    /// A stable word for scripts and metrics; where the doctor has a finding for it, the same.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "unreadable",
+            Self::Version => "x509-v1",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not-yet-valid",
+            Self::UnknownIssuer => "unknown-ca",
+            Self::NotPinned => "not-pinned",
+            Self::Revoked => "revoked",
+            Self::WrongUsage => "wrong-usage",
+            Self::Authority => "authority-leaf",
+            Self::Algorithm => "weak-signature",
+            Self::Signature => "wrong-signature",
+            Self::Name(_) => "wrong-name",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// How much it says about the certificate: an unknown issuer says least, because any stranger has one.
     fn weight(&self) -> u8 {
         match self {

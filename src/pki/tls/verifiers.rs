@@ -1,8 +1,6 @@
-//! The two verifiers that rustls calls during a handshake, and the record of what they refused.
+//! The two verifiers that rustls calls during a handshake.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -12,78 +10,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::names::names_of;
 use super::super::verify::{CertProblem, How, PeerStore, PeerTrust, Usage};
+use super::rejections::Rejections;
 use crate::policy::identity::judge;
-
-/// A certificate that ended a handshake.
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    /// When, in seconds since 1970.
-    pub at: u64,
-    /// The peer it was verified for; `None` on a listener, where no peer accepted it.
-    pub peer: Option<Arc<str>>,
-    /// The names it carries, printable.
-    pub names: String,
-    /// Why.
-    pub problem: CertProblem,
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.peer {
-            Some(peer) => write!(
-                f,
-                "the certificate of peer {peer} ({}) was refused: {}",
-                self.names, self.problem
-            ),
-            None => write!(f, "a client certificate ({}) was refused: {}", self.names, self.problem),
-        }
-    }
-}
-
-/// The latest refused certificates, for logs and `trestle ctl`. Bounded; locked only when a handshake fails.
-#[derive(Debug, Default)]
-pub struct Rejections(Mutex<VecDeque<Rejection>>);
-
-impl Rejections {
-    const KEPT: usize = 32;
-
-    /// The latest ones, oldest first; at most 32.
-    #[must_use]
-    pub fn latest(&self) -> Vec<Rejection> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
-    }
-
-    fn refuse(
-        &self,
-        peer: Option<&Arc<str>>,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-        problem: CertProblem,
-    ) -> Error {
-        let error = problem.tls_error();
-        let names = chain
-            .first()
-            .and_then(|c| names_of(c).ok())
-            .map_or_else(|| "unreadable".into(), |n| n.to_string());
-        let rejection = Rejection {
-            at: now.as_secs(),
-            peer: peer.cloned(),
-            names,
-            problem,
-        };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == Self::KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(rejection);
-        error
-    }
-}
 
 fn chain_of<'a>(end_entity: &CertificateDer<'a>, intermediates: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
     core::iter::once(end_entity).chain(intermediates).cloned().collect()

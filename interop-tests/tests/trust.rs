@@ -1,0 +1,7 @@
+//! Trust between two organisations: what `trestle cert` makes is used by a running bridge and by peers, and every
+//! certificate that must be refused is refused, in both directions.
+
+#[path = "trust/certs.rs"]
+mod certs;
+#[path = "trust/org.rs"]
+mod org;
