@@ -3,5 +3,9 @@
 
 #[path = "trust/certs.rs"]
 mod certs;
+#[path = "trust/incoming.rs"]
+mod incoming;
 #[path = "trust/org.rs"]
 mod org;
+#[path = "trust/outgoing.rs"]
+mod outgoing;

@@ -66,7 +66,10 @@ fn with_refused_certificates(mut peers: Value, shard: &Rc<Shard>) -> Value {
     {
         let name = peer.get("name").and_then(Value::as_str);
         let is_up = peer.get("state").is_some_and(|s| s == "up");
-        let refused = latest.iter().rev().find(|r| !is_up && r.peer.as_deref() == name);
+        let refused = latest
+            .iter()
+            .rev()
+            .find(|r| !is_up && !r.incoming && r.peer.as_deref() == name);
         let why = refused.map_or(Value::Null, |r| json!(r.problem.to_string()));
         peer.insert("certificate_refused".into(), why);
     }

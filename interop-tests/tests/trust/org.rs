@@ -140,3 +140,35 @@ pub(crate) fn logged(bridge: &Trestle, words: &[&str]) -> Outcome {
     )
     .map_err(|e| format!("{e}\n{}", bridge.log()).into())
 }
+
+/// The numbers of a bridge whose configuration was made by [`with_metrics`].
+pub(crate) struct Metrics(std::net::SocketAddr);
+
+/// Switches the metrics of a configuration on.
+pub(crate) fn with_metrics(config: &str) -> (String, Metrics) {
+    let at = Family::V4.at(interop_tests::net::free_port());
+    (config.replace("http: \"off\"", &format!("http: \"{at}\"")), Metrics(at))
+}
+
+impl Metrics {
+    /// All of them, as Prometheus reads them.
+    pub(crate) fn text(&self) -> Outcome<String> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.0)?;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// How many certificates were refused for a reason.
+    pub(crate) fn refused(&self, reason: &str) -> Outcome<u64> {
+        let text = self.text()?;
+        let head = format!("trestle_certificates_refused_total{{reason=\"{reason}\"}} ");
+        Ok(text
+            .lines()
+            .find_map(|l| l.strip_prefix(&head)?.parse().ok())
+            .unwrap_or(0))
+    }
+}

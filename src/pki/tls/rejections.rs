@@ -17,6 +17,8 @@ pub struct Rejection {
     pub at: u64,
     /// The peer it was verified for; `None` on a listener, where no peer accepted it.
     pub peer: Option<Arc<str>>,
+    /// Whether a client came with it; otherwise the peer's server showed it.
+    pub incoming: bool,
     /// The names it carries, printable.
     pub names: String,
     /// Why.
@@ -26,6 +28,11 @@ pub struct Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.peer {
+            Some(peer) if self.incoming => write!(
+                f,
+                "a client certificate ({}) is by the authority of peer {peer}, but not the peer's: {}",
+                self.names, self.problem
+            ),
             Some(peer) => write!(
                 f,
                 "the certificate of peer {peer} ({}) was refused: {}",
@@ -44,8 +51,8 @@ pub struct Rejections(Mutex<State>);
 struct State {
     latest: VecDeque<Rejection>,
     counts: BTreeMap<&'static str, u64>,
-    /// When a line about a peer and a reason was last written (seconds), and how many were not since.
-    said: HashMap<(Option<Arc<str>>, &'static str), (u64, u64)>,
+    /// When a line about a peer, a direction and a reason was last written (seconds), and how many were not since.
+    said: HashMap<(Option<Arc<str>>, bool, &'static str), (u64, u64)>,
 }
 
 impl Rejections {
@@ -80,6 +87,23 @@ impl Rejections {
         problem: CertProblem,
     ) -> Error {
         let error = problem.tls_error();
+        self.note(peer, peer.is_none(), chain, now, problem);
+        error
+    }
+
+    /// Takes note of a client certificate that verifies for a peer and is not named for it.
+    pub(super) fn unnamed(&self, peer: &Arc<str>, chain: &[CertificateDer<'_>], now: UnixTime, problem: CertProblem) {
+        self.note(Some(peer), true, chain, now, problem);
+    }
+
+    fn note(
+        &self,
+        peer: Option<&Arc<str>>,
+        incoming: bool,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+        problem: CertProblem,
+    ) {
         let names = chain
             .first()
             .and_then(|c| names_of(c).ok())
@@ -87,6 +111,7 @@ impl Rejections {
         let rejection = Rejection {
             at: now.as_secs(),
             peer: peer.cloned(),
+            incoming,
             names,
             problem,
         };
@@ -102,7 +127,6 @@ impl Rejections {
             state.latest.pop_front();
         }
         state.latest.push_back(rejection);
-        error
     }
 }
 
@@ -114,7 +138,7 @@ impl State {
         if self.said.len() >= Rejections::MOST_SAID {
             self.said.clear();
         }
-        let key = (rejection.peer.clone(), reason);
+        let key = (rejection.peer.clone(), rejection.incoming, reason);
         match self.said.get_mut(&key) {
             Some((last, unsaid)) if rejection.at.saturating_sub(*last) < Rejections::QUIET_S => {
                 *unsaid += 1;
@@ -143,6 +167,7 @@ mod tests {
             state.count(&Rejection {
                 at,
                 peer: peer.map(Arc::from),
+                incoming: peer.is_none(),
                 names: String::new(),
                 problem: problem.clone(),
             })

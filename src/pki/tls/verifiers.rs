@@ -8,10 +8,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::super::names::names_of;
-use super::super::verify::{CertProblem, How, PeerStore, PeerTrust, Usage};
+use super::super::verify::{CertProblem, Named, PeerStore, PeerTrust, Usage};
 use super::rejections::Rejections;
-use crate::policy::identity::judge;
 
 fn chain_of<'a>(end_entity: &CertificateDer<'a>, intermediates: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
     core::iter::once(end_entity).chain(intermediates).cloned().collect()
@@ -43,7 +41,12 @@ impl ClientCertVerifier for ListenerVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = chain_of(end_entity, intermediates);
         match self.store.verify_any(&chain, now, Usage::Client) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
+            Ok(Named::Yes) => Ok(ClientCertVerified::assertion()),
+            // A user of the peer may come with such a one; who takes it for the peer's is refused by `decide`.
+            Ok(Named::No(peer, problem)) => {
+                self.rejections.unnamed(&peer.name, &chain, now, problem);
+                Ok(ClientCertVerified::assertion())
+            }
             Err(problem) => Err(self.rejections.refuse(None, &chain, now, problem)),
         }
     }
@@ -81,12 +84,8 @@ pub(super) struct TrunkVerifier {
 
 impl TrunkVerifier {
     fn check(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), CertProblem> {
-        if self.peer.verify(chain, now, Usage::Server, &self.algorithms)? == How::Pin {
-            return Ok(());
-        }
-        let end_entity = chain.first().ok_or(CertProblem::Missing)?;
-        let names = names_of(end_entity).map_err(|_| CertProblem::Malformed)?;
-        judge(&names, &*self.peer).map(drop).map_err(CertProblem::Name)
+        let how = self.peer.verify(chain, now, Usage::Server, &self.algorithms)?;
+        self.peer.named(chain, how)
     }
 }
 
