@@ -3,6 +3,8 @@
 
 #[path = "trust/certs.rs"]
 mod certs;
+#[path = "trust/handshakes.rs"]
+mod handshakes;
 #[path = "trust/incoming.rs"]
 mod incoming;
 #[path = "trust/org.rs"]
