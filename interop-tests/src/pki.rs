@@ -76,6 +76,12 @@ pub enum Flaw {
     AuthorityLeaf,
     /// Right in everything, by an intermediate authority that is not sent along.
     MissingIntermediate,
+    /// Valid in two hours: somebody's clock is wrong.
+    Soon,
+    /// `*.example` and nothing else, the common name included.
+    WildcardOnly,
+    /// Nothing but the address 127.0.0.1.
+    AddressOnly,
 }
 
 impl Flaw {
@@ -169,7 +175,7 @@ impl Authority {
     /// When there is no key to be had.
     pub fn intermediate(&self) -> Outcome<Self> {
         let key = KeyPair::generate()?;
-        let params = authority_params("Interop Intermediate CA");
+        let params = authority_params("Interop Issuing CA");
         let pem = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Self {
             issuer: Issuer::new(params, key),
@@ -240,6 +246,20 @@ impl Authority {
             Flaw::AuthorityLeaf => {
                 params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
                 params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+            }
+            Flaw::Soon => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+                params.not_before = date_time_ymd(1970, 1, 1) + now + std::time::Duration::from_secs(7200);
+            }
+            Flaw::WildcardOnly => {
+                let parent = domain.split_once('.').map_or(domain, |(_, rest)| rest);
+                let name = format!("*.{parent}");
+                params.distinguished_name.push(DnType::CommonName, name.as_str());
+                params.subject_alt_names = vec![SanType::DnsName(name.as_str().try_into()?)];
+            }
+            Flaw::AddressOnly => {
+                params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+                params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse()?)];
             }
             Flaw::MissingIntermediate => return self.intermediate()?.sign(&params),
         }
