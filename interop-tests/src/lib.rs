@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod baresip;
 pub mod digest;
+pub mod far;
+pub mod hello;
 pub mod kamailio;
 pub mod link;
 pub mod net;

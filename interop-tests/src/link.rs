@@ -125,6 +125,15 @@ impl Link {
         }
     }
 
+    /// The certificate the server showed, DER; `None` without TLS.
+    #[must_use]
+    pub fn server_certificate(&self) -> Option<Vec<u8>> {
+        match &self.socket {
+            Socket::Tls(tls) => tls.conn.peer_certificates()?.first().map(|c| c.to_vec()),
+            Socket::Udp(_) | Socket::Tcp(_) => None,
+        }
+    }
+
     /// Our own address.
     ///
     /// # Errors

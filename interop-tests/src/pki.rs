@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 use crate::Outcome;
@@ -60,10 +60,32 @@ pub enum Flaw {
     Nul,
     /// A valid certificate of a third domain.
     ThirdDomain,
+    /// The right common name and no subjectAltName at all.
+    CommonNameOnly,
+    /// A NUL byte in a `sip:` name, and the right DNS name beside it.
+    NulUri,
+    /// A user's: `sip:alice@DOMAIN`.
+    User,
+    /// The right DNS name, but a `sip:` name of somebody else (RFC 5922 7.1: the URI decides).
+    OtherUri,
+    /// Only for servers.
+    ServerOnly,
+    /// Only for clients.
+    ClientOnly,
+    /// An authority's own certificate, with the right names.
+    AuthorityLeaf,
+    /// Right in everything, by an intermediate authority that is not sent along.
+    MissingIntermediate,
+    /// Valid in two hours: somebody's clock is wrong.
+    Soon,
+    /// `*.example` and nothing else, the common name included.
+    WildcardOnly,
+    /// Nothing but the address 127.0.0.1.
+    AddressOnly,
 }
 
 impl Flaw {
-    /// All of them.
+    /// Those that are worth a restart of a real peer each.
     pub const ALL: [Self; 9] = [
         Self::OtherName,
         Self::Expired,
@@ -77,12 +99,30 @@ impl Flaw {
     ];
 }
 
-fn authority(name: &str) -> Outcome<Authority> {
-    let key = KeyPair::generate()?;
+/// A subjectAltName out of raw (tag, content) names; contents under 60 bytes. For what no library would write.
+fn raw_names(names: &[(u8, &[u8])]) -> CustomExtension {
+    let sized = |tag: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
+        [&[tag, length][..], content].concat()
+    };
+    let list: Vec<u8> = names
+        .iter()
+        .flat_map(|(tag, content)| sized(0x80 | tag, content))
+        .collect();
+    CustomExtension::from_oid_content(&[2, 5, 29, 17], sized(0x30, &list))
+}
+
+fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn authority(name: &str) -> Outcome<Authority> {
+    let key = KeyPair::generate()?;
+    let params = authority_params(name);
     let pem = params.self_signed(&key)?.pem();
     Ok(Authority {
         issuer: Issuer::new(params, key),
@@ -113,12 +153,34 @@ impl Authority {
         authority("Interop Test CA")
     }
 
+    /// Makes one of this name.
+    ///
+    /// # Errors
+    /// When there is no key to be had.
+    pub fn named(name: &str) -> Outcome<Self> {
+        authority(name)
+    }
+
     /// A proper certificate of a domain.
     ///
     /// # Errors
     /// When the domain is no host name.
     pub fn issue(&self, domain: &str) -> Outcome<Certificate> {
         self.sign(&leaf(domain)?)
+    }
+
+    /// An authority below this one.
+    ///
+    /// # Errors
+    /// When there is no key to be had.
+    pub fn intermediate(&self) -> Outcome<Self> {
+        let key = KeyPair::generate()?;
+        let params = authority_params("Interop Issuing CA");
+        let pem = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     fn sign(&self, params: &CertificateParams) -> Outcome<Certificate> {
@@ -164,6 +226,42 @@ impl Authority {
                 )];
             }
             Flaw::ThirdDomain => return self.issue("third.example"),
+            Flaw::CommonNameOnly => params.subject_alt_names.clear(),
+            Flaw::NulUri => {
+                params.subject_alt_names.clear();
+                let uri = format!("sip:{domain}\0.evil.example");
+                params.custom_extensions = vec![raw_names(&[(6, uri.as_bytes()), (2, domain.as_bytes())])];
+            }
+            Flaw::User => {
+                params.subject_alt_names = vec![SanType::URI(format!("sip:alice@{domain}").as_str().try_into()?)];
+            }
+            Flaw::OtherUri => {
+                params.subject_alt_names = vec![
+                    SanType::URI("sip:evil.example".try_into()?),
+                    SanType::DnsName(domain.try_into()?),
+                ];
+            }
+            Flaw::ServerOnly => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Flaw::ClientOnly => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Flaw::AuthorityLeaf => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+            }
+            Flaw::Soon => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+                params.not_before = date_time_ymd(1970, 1, 1) + now + std::time::Duration::from_secs(7200);
+            }
+            Flaw::WildcardOnly => {
+                let parent = domain.split_once('.').map_or(domain, |(_, rest)| rest);
+                let name = format!("*.{parent}");
+                params.distinguished_name.push(DnType::CommonName, name.as_str());
+                params.subject_alt_names = vec![SanType::DnsName(name.as_str().try_into()?)];
+            }
+            Flaw::AddressOnly => {
+                params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+                params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse()?)];
+            }
+            Flaw::MissingIntermediate => return self.intermediate()?.sign(&params),
         }
         self.sign(&params)
     }

@@ -98,5 +98,10 @@ async fn metrics(State(commands): State<Commands>) -> String {
         let up = i32::from(peer["state"] == "up");
         let _ = writeln!(out, "trestle_peer_up{{peer={}}} {up}", peer["name"]);
     }
+    let _ = writeln!(out, "# TYPE trestle_certificates_refused_total counter");
+    let refused = ask(&commands, "certificates").await;
+    for (reason, count) in refused.as_object().into_iter().flatten() {
+        let _ = writeln!(out, "trestle_certificates_refused_total{{reason=\"{reason}\"}} {count}");
+    }
     out
 }

@@ -33,7 +33,11 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
     match question {
         "status" => encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status()))),
         "store" => json!({ "failure": shard.store_failure() }),
-        "peers" => encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now)))),
+        "peers" => {
+            let peers = encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now))));
+            with_refused_certificates(peers, shard)
+        }
+        "certificates" => encode(serde_json::to_value(shard.settings().rejections().counts())),
         "subscriptions" => {
             encode(shard.with_engine(|engine, now| serde_json::to_value(engine.subscription_status(now))))
         }
@@ -50,4 +54,25 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
         },
         other => json!({ "error": format!("unknown question {other}") }),
     }
+}
+
+/// Adds to each peer that is not up why the latest certificate of its server was refused, if one was.
+fn with_refused_certificates(mut peers: Value, shard: &Rc<Shard>) -> Value {
+    let latest = shard.settings().rejections().latest();
+    for peer in peers
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        let name = peer.get("name").and_then(Value::as_str);
+        let is_up = peer.get("state").is_some_and(|s| s == "up");
+        let refused = latest
+            .iter()
+            .rev()
+            .find(|r| !is_up && !r.incoming && r.peer.as_deref() == name);
+        let why = refused.map_or(Value::Null, |r| json!(r.problem.to_string()));
+        peer.insert("certificate_refused".into(), why);
+    }
+    peers
 }

@@ -33,7 +33,7 @@ pub fn reload(path: &Path, shard: &Rc<Shard>) -> Result<plan::Plan, StartError> 
     let mut snapshot = loaded.snapshot;
     let old = shard.with_engine(|engine, _| Arc::clone(engine.snapshot()));
     keep_listener_ids(&old, &mut snapshot);
-    let settings = Arc::new(Settings::load(&snapshot)?);
+    let settings = Arc::new(Settings::load(&snapshot)?.after(&shard.settings()));
     let mut plan = plan::plan(&old, &snapshot);
     for name in shard.settings().withdrawn(&settings) {
         if let Some(id) = old.peer_named(&name) {

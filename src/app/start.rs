@@ -178,6 +178,7 @@ pub(super) fn limits(snapshot: &Snapshot) -> transport::Limits {
         },
         idle: limits.idle_timeout,
         half: limits.half_request_timeout,
+        handshake: limits.half_request_timeout.min(transport::Limits::default().handshake),
         ..transport::Limits::default()
     }
 }

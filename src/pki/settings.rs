@@ -110,6 +110,19 @@ impl Settings {
             .collect()
     }
 
+    /// The same, going on with what was counted and noted under the settings before.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        self.rejections = Arc::clone(&before.rejections);
+        self
+    }
+
+    /// The certificates that were refused.
+    #[must_use]
+    pub fn rejections(&self) -> &Rejections {
+        &self.rejections
+    }
+
     /// What verifies the peers.
     #[must_use]
     pub fn store(&self) -> &Arc<PeerStore> {

@@ -14,8 +14,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::crl::Crl;
 use super::files::{self, FileProblem};
+use super::names::names_of;
 use super::pin::Pin;
-use crate::policy::identity::{NameProblem, Trust, same_name};
+use crate::policy::identity::{NameProblem, Trust, judge, same_name};
 use crate::sip::net::PeerId;
 
 /// Intermediates beyond this end the handshake: a stranger must not choose how many signatures are checked.
@@ -166,6 +167,19 @@ impl PeerTrust {
         } else {
             self.verify_pin(end_entity, now).map(|()| How::Pin)
         }
+    }
+
+    /// Whether a chain that verified is also named for this peer (RFC 5922 section 7.1). A pin needs no name.
+    ///
+    /// # Errors
+    /// What the names lack.
+    pub fn named(&self, chain: &[CertificateDer<'_>], how: How) -> Result<(), CertProblem> {
+        if how == How::Pin {
+            return Ok(());
+        }
+        let end_entity = chain.first().ok_or(CertProblem::Missing)?;
+        let names = names_of(end_entity).map_err(|_| CertProblem::Malformed)?;
+        judge(&names, self).map(drop).map_err(CertProblem::Name)
     }
 
     fn verify_chain(
@@ -352,6 +366,29 @@ impl CertProblem {
         }
     }
 
+    /// A stable word for scripts and metrics; where the doctor has a finding for it, the same.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "unreadable",
+            Self::Version => "x509-v1",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not-yet-valid",
+            Self::UnknownIssuer => "unknown-ca",
+            Self::NotPinned => "not-pinned",
+            Self::Revoked => "revoked",
+            Self::WrongUsage => "wrong-usage",
+            Self::Authority => "authority-leaf",
+            Self::Algorithm => "weak-signature",
+            Self::Signature => "wrong-signature",
+            Self::Name(NameProblem::Wildcard { .. }) => "wildcard",
+            Self::Name(NameProblem::CommonNameOnly { .. }) => "cn-only",
+            Self::Name(_) => "wrong-name",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// How much it says about the certificate: an unknown issuer says least, because any stranger has one.
     fn weight(&self) -> u8 {
         match self {
@@ -419,25 +456,44 @@ impl PeerStore {
         self.verifying(chain, now, usage).map(|(peer, _)| peer.id).collect()
     }
 
-    /// Whether the chain verifies for any peer.
+    /// Whether the chain verifies for any peer, and whether it also names one of those.
     ///
     /// # Errors
     /// What says most about the certificate among the reasons of all peers.
-    pub fn verify_any(&self, chain: &[CertificateDer<'_>], now: UnixTime, usage: Usage) -> Result<(), CertProblem> {
+    pub fn verify_any(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: Usage,
+    ) -> Result<Named<'_>, CertProblem> {
         let mut worst = if chain.is_empty() {
             CertProblem::Missing
         } else {
             CertProblem::UnknownIssuer
         };
+        let mut unnamed = None;
         for peer in self.peers.iter().filter(|p| p.can_verify()) {
-            match peer.verify(chain, now, usage, &self.algorithms) {
-                Ok(_) => return Ok(()),
+            match peer
+                .verify(chain, now, usage, &self.algorithms)
+                .map(|how| peer.named(chain, how))
+            {
+                Ok(Ok(())) => return Ok(Named::Yes),
+                Ok(Err(problem)) => unnamed = unnamed.or(Some(Named::No(peer, problem))),
                 Err(problem) if problem.weight() > worst.weight() => worst = problem,
                 Err(_) => {}
             }
         }
-        Err(worst)
+        unnamed.ok_or(worst)
     }
+}
+
+/// What a chain that verifies for a peer says by its names.
+#[derive(Debug)]
+pub enum Named<'a> {
+    /// It is this peer's, or it is pinned.
+    Yes,
+    /// It verifies for this peer, but is not named for it.
+    No(&'a PeerTrust, CertProblem),
 }
 
 #[cfg(test)]

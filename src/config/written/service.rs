@@ -122,7 +122,7 @@ pub struct Limits {
     pub per_source: PerSource,
     /// A connection without traffic is closed after this. Default: 1h.
     pub idle_timeout: Option<At<Time>>,
-    /// A half message or handshake is given up after this; at most 60s. Default: 20s.
+    /// A half message is given up after this; at most 60s. Default: 20s. A handshake too, and after 10s at the latest.
     pub half_request_timeout: Option<At<Time>>,
     /// Start line and headers. Default: 64KiB.
     pub max_header_bytes: Option<At<Count>>,

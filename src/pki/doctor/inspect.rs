@@ -55,7 +55,11 @@ impl<'a> View<'a> {
         self.side == Side::Ours
     }
 
-    fn error(&self, id: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Finding {
+    pub(super) fn anchors(&self) -> &[CertificateDer<'static>] {
+        self.trust.anchors.certificates()
+    }
+
+    pub(super) fn error(&self, id: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding::error(id, self.side, what, fix)
     }
 }
@@ -282,7 +286,7 @@ fn path(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>], view: &Vie
     let said = |ids: &[&str], found: &[Finding]| found.iter().any(|f| ids.contains(&f.id));
     match verified {
         Ok(_) => {}
-        Err(CertProblem::UnknownIssuer | CertProblem::Signature) => found.push(no_path(parsed, view)),
+        Err(CertProblem::UnknownIssuer | CertProblem::Signature) => found.push(super::gap::no_path(parsed, view)),
         Err(CertProblem::Revoked) if said(&["revoked"], found) => {}
         Err(CertProblem::Expired { .. } | CertProblem::NotYetValid { .. })
             if said(&["expired", "not-yet-valid", "clock-skew"], found) => {}
@@ -296,64 +300,6 @@ fn path(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>], view: &Vie
             ));
         }
     }
-}
-
-/// Tells an unknown authority from a missing intermediate. Without the intermediate nobody can be certain: an issuer of
-/// the same organisation as an anchor, or a link to fetch it from, speaks for a gap.
-fn no_path(parsed: &[X509Certificate<'_>], view: &View<'_>) -> Finding {
-    let mut top = parsed.first();
-    for _ in 0..parsed.len() {
-        let above = top.and_then(|t| {
-            parsed
-                .iter()
-                .find(|c| c.subject() == t.issuer() && c.subject() != t.subject())
-        });
-        if above.is_none() {
-            break;
-        }
-        top = above;
-    }
-    let issuer = top.map(|t| t.issuer().to_string()).unwrap_or_default();
-    let roots: Vec<_> = view
-        .trust
-        .anchors
-        .certificates()
-        .iter()
-        .filter_map(|d| Some(X509Certificate::from_der(d).ok()?.1))
-        .collect();
-    let same_organisation = top.is_some_and(|t| {
-        let wanted = t.issuer().iter_organization().next().map(|o| o.as_slice());
-        wanted.is_some()
-            && roots
-                .iter()
-                .any(|r| r.subject().iter_organization().next().map(|o| o.as_slice()) == wanted)
-    });
-    let fetchable = top.is_some_and(|t| {
-        t.extensions()
-            .iter()
-            .any(|e| e.oid == x509_parser::oid_registry::OID_PKIX_AUTHORITY_INFO_ACCESS)
-    });
-    let same_name = roots.iter().any(|r| r.subject().to_string() == issuer);
-    let sends_root = top.is_some_and(|t| t.issuer() == t.subject());
-    if !same_name && !sends_root && (same_organisation || fetchable) {
-        return view.error(
-            "missing-intermediate",
-            format!("the certificate of {issuer} is missing between what the peer sends and its authority"),
-            "the peer appends it to the chain it sends; until then add it to `tls.ca`",
-        );
-    }
-    let known = roots
-        .iter()
-        .map(|r| r.subject().to_string())
-        .collect::<Vec<_>>()
-        .join("; ");
-    let what = if same_name {
-        format!("it was issued by an authority named {issuer}, but not by the one we have under this name")
-    } else {
-        format!("it was issued by {issuer}, we trust this peer only by {known}")
-    };
-    let fix = "get the authority's certificate from the peer, check its digest, then `trestle cert import PEER FILE`";
-    view.error("unknown-ca", what, fix)
 }
 
 fn judged(names: &CertNames, view: &View<'_>, found: &mut Vec<Finding>) {

@@ -16,6 +16,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedSt
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::DoctorTarget;
+use super::clock::{self, Answer};
 use crate::pki::tls::{LocalIdentity, provider, server_name};
 
 /// What a connection showed.
@@ -31,6 +32,8 @@ pub(super) struct Seen {
     pub(super) finished: bool,
     /// Protocol and cipher suite.
     pub(super) agreed: Option<String>,
+    /// What it answered to OPTIONS, if it did.
+    pub(super) answer: Option<Answer>,
     /// What ended it.
     pub(super) end: Option<End>,
 }
@@ -112,7 +115,12 @@ pub(super) fn look(address: &str, target: &DoctorTarget, ours: Option<&LocalIden
                     format!("{version} {}", suite.suite().as_str().unwrap_or("unnamed suite"))
                 });
             if seen.finished && seen.end.is_none() {
-                seen.end = linger(&mut stream, &mut tls, timeout.min(Duration::from_millis(1500)));
+                let wait = timeout.min(Duration::from_millis(1500));
+                let request = options(target, &stream);
+                match linger(&mut stream, &mut tls, &request, wait) {
+                    Ok(answer) => seen.answer = answer,
+                    Err(end) => seen.end = Some(end),
+                }
             }
         }
         Err(end) => seen.end = Some(end),
@@ -176,25 +184,54 @@ fn receive(stream: &mut TcpStream, tls: &mut ClientConnection) -> Result<(), End
     Err(ended)
 }
 
-/// In TLS 1.3 the server judges our certificate after our handshake is over: sends a keep-alive and waits a moment.
-fn linger(stream: &mut TcpStream, tls: &mut ClientConnection, wait: Duration) -> Option<End> {
+/// An OPTIONS to the peer's domain, as the bridge's own probes are.
+fn options(target: &DoctorTarget, stream: &TcpStream) -> String {
+    let mut random = [0; 16];
+    let _ = provider().secure_random.fill(&mut random);
+    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let from = target.domains.first().map_or("doctor.invalid", |d| &**d);
+    let to = target.peer.domains.first().map_or(from, |d| &**d);
+    let local = stream.local_addr().map_or_else(|_| from.to_owned(), |a| a.to_string());
+    format!(
+        "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bK{id};rport\r\nMax-Forwards: 70\r\nFrom: \
+         <sip:{from}>;tag={id}\r\nTo: <sip:{to}>\r\nCall-ID: {id}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// In TLS 1.3 the server judges our certificate after our handshake is over: sends a request and waits a moment for its
+/// answer.
+fn linger(
+    stream: &mut TcpStream,
+    tls: &mut ClientConnection,
+    request: &str,
+    wait: Duration,
+) -> Result<Option<Answer>, End> {
+    const ENOUGH: usize = 16 * 1024;
     let deadline = Instant::now() + wait;
-    let _ = tls.writer().write_all(b"\r\n\r\n");
+    let _ = tls.writer().write_all(request.as_bytes());
     let _ = tls.write_tls(stream);
     let _ = stream.set_read_timeout(Some(wait));
-    while Instant::now() < deadline {
+    let mut got = Vec::new();
+    while Instant::now() < deadline && got.len() < ENOUGH {
         match receive(stream, tls) {
             Ok(()) => {
-                let mut answer = [0; 64];
-                if tls.reader().read(&mut answer).is_ok_and(|n| n > 0) {
-                    return None;
+                let mut piece = [0; 4096];
+                while let Ok(n) = tls.reader().read(&mut piece)
+                    && n > 0
+                {
+                    got.extend(piece.iter().take(n));
+                }
+                if let Some(answer) = clock::read(&got) {
+                    return Ok(Some(answer));
                 }
             }
-            Err(End::Silent) => return None,
-            Err(end) => return Some(end),
+            Err(End::Silent) => return Ok(None),
+            // Who has answered something has not refused us.
+            Err(_) if !got.is_empty() => return Ok(None),
+            Err(end) => return Err(end),
         }
     }
-    None
+    Ok(None)
 }
 
 /// Accepts every certificate and remembers it.

@@ -1,10 +1,12 @@
 //! `trestle cert doctor`: what keeps a trunk from coming up, on whose side, and the fix.
 //!
 //! Looks at certificates as the bridge would ([`inspect`]), and at a live server. It accepts any
-//! certificate in order to look at it, sends one keep-alive at most, and is never used for traffic. It cannot see the
+//! certificate in order to look at it, sends one OPTIONS at most, and is never used for traffic. It cannot see the
 //! peer's own trust settings: what the peer thinks of our certificate shows only in the alert it sends.
 
+mod clock;
 mod finding;
+mod gap;
 pub mod inspect;
 mod look;
 mod probe;
@@ -65,7 +67,9 @@ pub fn examine(target: &DoctorTarget, at: &Where, now: UnixTime) -> Result<Repor
         report
             .looked_at
             .push(format!("{} certificates from files", chain.len()));
-        report.findings.extend(their_side(target, &chain, now));
+        report
+            .findings
+            .extend(their_side(target, target.next_hop.as_deref(), &chain, now));
     }
     let next_hop = || target.next_hop.as_ref().filter(|_| at.files.is_empty());
     if let Some(address) = at.connect.as_ref().or_else(next_hop) {
@@ -130,9 +134,9 @@ fn their_files(list: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, FilePro
     Ok(chain)
 }
 
-fn their_side(target: &DoctorTarget, chain: &[CertificateDer<'_>], now: UnixTime) -> Vec<Finding> {
+fn their_side(target: &DoctorTarget, at: Option<&str>, chain: &[CertificateDer<'_>], now: UnixTime) -> Vec<Finding> {
     let mut view = View::theirs(&target.peer, now);
-    view.next_hop = target.next_hop.as_deref();
+    view.next_hop = at;
     inspect::inspect(chain, &view)
 }
 

@@ -98,6 +98,39 @@ fn a_missing_intermediate_is_told_from_an_unknown_authority() {
 }
 
 #[test]
+fn without_organisations_a_telling_word_of_the_name_speaks_for_a_gap_and_a_link_does_not() {
+    let ca = Ca::new("Contoso Root CA");
+    let b = peer(0, "b.example", &[&ca]);
+    let issued = ca.intermediate("Contoso Issuing CA 2").issue(Leaf::domain("b.example"));
+    assert_eq!(theirs(&b, &issued.chain[..1]), ["missing-intermediate"]);
+    // Every public authority writes where its own certificate is to be had.
+    let uri = b"http://ca.example/ca.crt";
+    let length = |n: usize| u8::try_from(n).unwrap();
+    let mut access = vec![0x30, length(uri.len() + 14), 0x30, length(uri.len() + 12), 6, 8];
+    access.extend([0x2b, 6, 1, 5, 5, 7, 0x30, 2, 0x86, length(uri.len())]);
+    access.extend(uri);
+    let link = rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access);
+    let public = Ca::new("Public Trust Root CA").issue(Leaf::domain("b.example").raw(link));
+    let found = inspect::inspect(&public.chain, &View::theirs(&b, now()));
+    assert_eq!(ids(&found), ["unknown-ca"]);
+    assert!(found[0].fix.contains("http://ca.example/ca.crt"), "{}", found[0].fix);
+}
+
+#[test]
+fn an_anchor_past_its_day_is_our_configurations_fault() {
+    let ca = Ca::new("ca");
+    let b = peer(0, "b.example", &[&ca]);
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(NOW + 3100 * DAY as u64));
+    let leaf = ca.issue(Leaf::domain("b.example").days(3000, 3300));
+    let found = inspect::inspect(&leaf.chain, &View::theirs(&b, later));
+    assert_eq!(ids(&found), ["anchor-expired"]);
+    assert_eq!(
+        (found[0].side, found[0].severity),
+        (Side::Configuration, Severity::Warning)
+    );
+}
+
+#[test]
 fn revocation_and_our_own_stale_material() {
     let ca = Ca::new("ca");
     let (bad, good) = (ca.issue(Leaf::domain("b.example")), ca.issue(Leaf::domain("b.example")));
@@ -227,6 +260,10 @@ fn world() -> World {
 
 impl World {
     fn examine(&self, port: u16) -> Vec<&'static str> {
+        ids(&self.report(port).findings)
+    }
+
+    fn report(&self, port: u16) -> Report {
         let at = Where {
             connect: Some(format!("127.0.0.1:{port}")),
             files: vec![],
@@ -238,7 +275,7 @@ impl World {
             report.findings.iter().all(|f| f.severity != Severity::Error)
         );
         println!("{report}");
-        ids(&report.findings)
+        report
     }
 
     fn theirs(&self) -> Issued {
@@ -252,7 +289,9 @@ fn serve(config: ServerConfig) -> u16 {
     serve_raw(move |mut stream| {
         let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         while !matches!(tls.complete_io(&mut stream), Err(_) | Ok((0, 0))) {
-            let _ = tls.reader().read(&mut [0; 64]);
+            if tls.reader().read(&mut [0; 4096]).is_ok_and(|n| n > 0) {
+                let _ = tls.writer().write_all(b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
         }
         let _ = tls.write_tls(&mut stream);
     })
@@ -271,9 +310,15 @@ fn serve_raw(serve: impl Fn(TcpStream) + Send + 'static) -> u16 {
 }
 
 fn asking(theirs: &Issued, authority: &Ca) -> ServerConfig {
+    asking_with(theirs, authority, Vec::new())
+}
+
+fn asking_with(theirs: &Issued, authority: &Ca, crls: Vec<Vec<u8>>) -> ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .with_crls(crls.into_iter().map(Into::into))
+        .allow_unknown_revocation_status()
         .build()
         .unwrap();
     let builder = ServerConfig::builder_with_provider(provider())
@@ -321,6 +366,53 @@ fn a_server_that_does_not_know_our_authority() {
         world.examine(serve(asking(&world.theirs(), &Ca::new("theirs")))),
         ["our-ca-unknown"]
     );
+}
+
+#[test]
+fn a_server_that_refuses_our_certificate_says_why_and_so_do_we() {
+    let mut world = world();
+    let install = |world: &World, ours: &Issued| {
+        files::write(&world.target.certificate, ours.pem().as_bytes(), 0o644, true).unwrap();
+        files::write(&world.target.key, ours.key_pem().as_bytes(), 0o600, true).unwrap();
+    };
+    let revoked = world.ca.issue(current(Leaf::domain("a.example")));
+    install(&world, &revoked);
+    let list = world.ca.revoke(&[&revoked]);
+    let port = serve(asking_with(&world.theirs(), &world.ca, vec![list]));
+    let report = world.report(port);
+    assert_eq!(ids(&report.findings), ["our-certificate-refused"]);
+    assert!(report.findings[0].fix.contains("new key") && report.findings[0].side == Side::Ours);
+    // What the peer refuses for a reason that we see, too, is said of both.
+    let only_server = current(Leaf::domain("a.example")).usage(&[ExtendedKeyUsagePurpose::ServerAuth]);
+    install(&world, &world.ca.issue(only_server));
+    assert_eq!(
+        world.examine(serve(asking(&world.theirs(), &world.ca))),
+        ["no-client-auth", "our-certificate-refused"]
+    );
+    // Closed without a word.
+    install(&world, &world.ca.issue(current(Leaf::domain("a.example"))));
+    let config = Arc::new(asking(&world.theirs(), &world.ca));
+    let port = serve_raw(move |mut stream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+    });
+    assert_eq!(world.examine(port), ["our-certificate-refused"]);
+    // No files at all.
+    std::fs::remove_file(&world.target.key).unwrap();
+    world.target.domains.clear();
+    assert_eq!(
+        world.examine(serve(asking(&world.theirs(), &world.ca))),
+        ["own-files", "no-client-certificate-sent"]
+    );
+}
+
+#[test]
+fn a_server_with_only_its_address_in_the_certificate() {
+    let world = world();
+    let address = world.ca.issue(current(Leaf::new("127.0.0.1").ip("127.0.0.1")));
+    let report = world.report(serve(asking(&address, &world.ca)));
+    assert_eq!(ids(&report.findings), ["ip-route"]);
+    assert!(report.findings[0].fix.contains("DNS:b.example"));
 }
 
 #[test]

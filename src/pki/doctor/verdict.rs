@@ -27,12 +27,18 @@ pub(super) fn judge_connection(
         ),
         None => address.to_owned(),
     });
+    if let Some(answer) = &seen.answer {
+        report
+            .looked_at
+            .push(format!("its answer to OPTIONS: {}", answer.start));
+        report.findings.extend(super::clock::compare(answer, now));
+    }
     let found = &mut report.findings;
     if seen.chain.is_empty() {
         found.extend(seen.end.as_ref().map(|end| no_handshake(target, end, address, timeout)));
         return;
     }
-    let faults = their_side(target, &seen.chain, now);
+    let faults = their_side(target, Some(address), &seen.chain, now);
     let unverifiable = faults.iter().any(|f| matches!(f.id, "rsa-short" | "x509-v1"));
     found.extend(faults);
     if seen.signature_fits == Some(false) && !unverifiable {
@@ -88,6 +94,13 @@ fn our_certificate(alert: Alert, without_ours: bool) -> Finding {
             "our-ca-unknown",
             Side::Theirs,
             "give the peer our authority with `trestle cert export`; it adds it to what it trusts",
+        ),
+        // Our key fits our certificate, so it is the signature of our authority that does not fit.
+        Alert::DecryptError => (
+            "our-ca-unknown",
+            Side::Theirs,
+            "the peer has an authority of ours of the same name, but with another key: `trestle cert export` again, for it \
+             to install in the place of the one it has",
         ),
         Alert::CertificateExpired => (
             "our-certificate-refused",

@@ -6,6 +6,7 @@
 //! peer's alone and judges names itself.
 
 mod local;
+mod rejections;
 mod verifiers;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 pub use local::LocalIdentity;
-pub use verifiers::{Rejection, Rejections};
+pub use rejections::{Rejection, Rejections};
 
 use super::names::names_of;
 use super::verify::{How, PeerStore, PeerTrust, Usage};

@@ -1,8 +1,6 @@
-//! The two verifiers that rustls calls during a handshake, and the record of what they refused.
+//! The two verifiers that rustls calls during a handshake.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -10,80 +8,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::super::names::names_of;
-use super::super::verify::{CertProblem, How, PeerStore, PeerTrust, Usage};
-use crate::policy::identity::judge;
-
-/// A certificate that ended a handshake.
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    /// When, in seconds since 1970.
-    pub at: u64,
-    /// The peer it was verified for; `None` on a listener, where no peer accepted it.
-    pub peer: Option<Arc<str>>,
-    /// The names it carries, printable.
-    pub names: String,
-    /// Why.
-    pub problem: CertProblem,
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.peer {
-            Some(peer) => write!(
-                f,
-                "the certificate of peer {peer} ({}) was refused: {}",
-                self.names, self.problem
-            ),
-            None => write!(f, "a client certificate ({}) was refused: {}", self.names, self.problem),
-        }
-    }
-}
-
-/// The latest refused certificates, for logs and `trestle ctl`. Bounded; locked only when a handshake fails.
-#[derive(Debug, Default)]
-pub struct Rejections(Mutex<VecDeque<Rejection>>);
-
-impl Rejections {
-    const KEPT: usize = 32;
-
-    /// The latest ones, oldest first; at most 32.
-    #[must_use]
-    pub fn latest(&self) -> Vec<Rejection> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
-    }
-
-    fn refuse(
-        &self,
-        peer: Option<&Arc<str>>,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-        problem: CertProblem,
-    ) -> Error {
-        let error = problem.tls_error();
-        let names = chain
-            .first()
-            .and_then(|c| names_of(c).ok())
-            .map_or_else(|| "unreadable".into(), |n| n.to_string());
-        let rejection = Rejection {
-            at: now.as_secs(),
-            peer: peer.cloned(),
-            names,
-            problem,
-        };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == Self::KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(rejection);
-        error
-    }
-}
+use super::super::verify::{CertProblem, Named, PeerStore, PeerTrust, Usage};
+use super::rejections::Rejections;
 
 fn chain_of<'a>(end_entity: &CertificateDer<'a>, intermediates: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
     core::iter::once(end_entity).chain(intermediates).cloned().collect()
@@ -115,7 +41,12 @@ impl ClientCertVerifier for ListenerVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = chain_of(end_entity, intermediates);
         match self.store.verify_any(&chain, now, Usage::Client) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
+            Ok(Named::Yes) => Ok(ClientCertVerified::assertion()),
+            // A user of the peer may come with such a one; who takes it for the peer's is refused by `decide`.
+            Ok(Named::No(peer, problem)) => {
+                self.rejections.unnamed(&peer.name, &chain, now, problem);
+                Ok(ClientCertVerified::assertion())
+            }
             Err(problem) => Err(self.rejections.refuse(None, &chain, now, problem)),
         }
     }
@@ -153,12 +84,8 @@ pub(super) struct TrunkVerifier {
 
 impl TrunkVerifier {
     fn check(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), CertProblem> {
-        if self.peer.verify(chain, now, Usage::Server, &self.algorithms)? == How::Pin {
-            return Ok(());
-        }
-        let end_entity = chain.first().ok_or(CertProblem::Missing)?;
-        let names = names_of(end_entity).map_err(|_| CertProblem::Malformed)?;
-        judge(&names, &*self.peer).map(drop).map_err(CertProblem::Name)
+        let how = self.peer.verify(chain, now, Usage::Server, &self.algorithms)?;
+        self.peer.named(chain, how)
     }
 }
 
