@@ -8,6 +8,7 @@ pub mod baresip;
 pub mod digest;
 pub mod kamailio;
 pub mod link;
+pub mod load;
 pub mod net;
 pub mod pki;
 pub mod process;
