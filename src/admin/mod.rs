@@ -3,6 +3,7 @@
 mod control;
 mod http;
 pub mod logging;
+pub mod pcapng;
 pub mod trace;
 
 use std::path::{Path, PathBuf};

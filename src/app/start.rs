@@ -244,7 +244,10 @@ async fn main_loop(
                     let _ = answer.send(crate::admin::answer(shard, path, &question));
                 }
                 Some(Command::Store(event)) => shard.on_store(event),
-                Some(Command::Trace(tap)) => shard.set_trace(Some(tap)),
+                Some(Command::Trace(tap, begun)) => {
+                    shard.add_tap(tap);
+                    let _ = begun.send(());
+                }
                 Some(Command::Drain) | None => break,
             },
             _ = hangup.recv() => {

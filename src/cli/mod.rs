@@ -5,6 +5,7 @@ pub mod cert;
 pub mod check;
 pub mod client;
 pub mod ctl;
+pub mod exit;
 pub mod explain;
 pub mod run;
 pub mod schema;
@@ -15,7 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Trestle joins presence, instant messages and phone control of servers that were never meant to talk to each other.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, after_help = EXAMPLES)]
+#[command(version, about, long_about = None, after_help = format!("{EXAMPLES}\n\n{}", exit::MEANING))]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -27,8 +28,7 @@ const EXAMPLES: &str = "Examples:
   trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
   trestle ctl peers
   trestle watch bob@a.example --password alice-dev
-
-Exit codes: 0 well, 1 refused or wrong, 2 could not run.";
+  trestle completions bash > /etc/bash_completion.d/trestle";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -7,6 +7,7 @@
 
 mod auth;
 mod commit;
+mod ends;
 mod facts;
 mod forward;
 mod inbound;
@@ -42,6 +43,7 @@ use crate::sip::random::Random;
 use crate::sip::time::Now;
 use crate::sip::transaction::{Layer, Timers};
 
+pub use ends::Ends;
 pub use record::RestoreError;
 pub use status::{PeerStatus, RegistrationStatus, Status, SubscriptionStatus};
 

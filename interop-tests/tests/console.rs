@@ -1,0 +1,6 @@
+//! What an administrator uses: `trestle ctl` and its traces, the small clients, logs, and the way the bridge stops.
+
+#[path = "console/bench.rs"]
+mod bench;
+#[path = "console/trace.rs"]
+mod trace;
