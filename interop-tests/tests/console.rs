@@ -2,5 +2,9 @@
 
 #[path = "console/bench.rs"]
 mod bench;
+#[path = "console/redact.rs"]
+mod redact;
+#[path = "console/stop.rs"]
+mod stop;
 #[path = "console/trace.rs"]
 mod trace;

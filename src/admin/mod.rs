@@ -4,6 +4,7 @@ mod control;
 mod http;
 pub mod logging;
 pub mod pcapng;
+pub mod redact;
 pub mod trace;
 
 use std::path::{Path, PathBuf};

@@ -101,6 +101,11 @@ impl Shard {
         ask(&self.engine.borrow(), self.now())
     }
 
+    /// Refuses new work from now on.
+    pub fn start_draining(&self) {
+        self.engine.borrow_mut().start_draining();
+    }
+
     /// One more listener to live traces.
     pub fn add_tap(&self, tap: crate::admin::trace::Tap) {
         self.taps.borrow_mut().add(tap);

@@ -261,6 +261,7 @@ pub struct Engine {
     rates: rates::Rates,
     route_key: [u8; 16],
     counters: Counters,
+    draining: bool,
 }
 
 /// What an engine needs to start.
@@ -308,6 +309,7 @@ impl Engine {
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
             counters: Counters::default(),
+            draining: false,
             route_key,
             random,
             listeners,
@@ -363,6 +365,11 @@ impl Engine {
     /// Names the sockets that listen, before the first input.
     pub fn set_listeners(&mut self, listeners: Vec<ListenerAddress>) {
         self.listeners = listeners;
+    }
+
+    /// Refuses new work from now on; what is under way goes on.
+    pub fn start_draining(&mut self) {
+        self.draining = true;
     }
 
     /// Whether anything is under way that a stop should wait for.

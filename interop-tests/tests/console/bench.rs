@@ -73,12 +73,16 @@ impl Bench {
 
     /// Somebody of the peer, over mutual TLS.
     pub(crate) fn foreigner(&self, user: &str) -> Outcome<Agent> {
-        let setup = TlsSetup {
+        Agent::trunk(user, B, self.ports.trunk(), &self.tls()?)
+    }
+
+    /// What a connection of the peer shows.
+    pub(crate) fn tls(&self) -> Outcome<TlsSetup> {
+        Ok(TlsSetup {
             ca: self.authority.pem.clone(),
             name: A.into(),
             own: Some(self.authority.issue(B)?),
-        };
-        Agent::trunk(user, B, self.ports.trunk(), &setup)
+        })
     }
 
     /// `trestle` with these arguments, in the bridge's directory.

@@ -98,6 +98,8 @@ pub struct Limits {
     pub idle_timeout: Option<At<Time>>,
     /// A half message or handshake is given up after this; at most 60s. Default: 20s.
     pub half_request_timeout: Option<At<Time>>,
+    /// A stop waits this long for what is under way; at most 10m. Default: 5s.
+    pub drain_timeout: Option<At<Time>>,
     /// Start line and headers. Default: 64KiB.
     pub max_header_bytes: Option<At<Count>>,
     /// Number of header lines. Default: 256. Not enforced yet: 2,048 is the bound.
