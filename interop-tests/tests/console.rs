@@ -2,6 +2,10 @@
 
 #[path = "console/bench.rs"]
 mod bench;
+#[path = "console/clients.rs"]
+mod clients;
+#[path = "console/ctl.rs"]
+mod ctl;
 #[path = "console/redact.rs"]
 mod redact;
 #[path = "console/stop.rs"]

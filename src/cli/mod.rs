@@ -5,6 +5,7 @@ pub mod cert;
 pub mod check;
 pub mod client;
 pub mod ctl;
+mod examples;
 pub mod exit;
 pub mod explain;
 pub mod run;
@@ -12,7 +13,7 @@ pub mod schema;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Trestle joins presence, instant messages and phone control of servers that were never meant to talk to each other.
 #[derive(Debug, Parser)]
@@ -81,10 +82,15 @@ fn doctor_target(args: &cert::DoctorArgs, dir: &std::path::Path) -> Result<crate
     crate::pki::settings::doctor_target(&snapshot, id, peer).map_err(|e| e.to_string())
 }
 
+fn command() -> clap::Command {
+    examples::with_examples(Cli::command())
+}
+
 /// Runs the program on its arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    match cli.command {
         None => run::run(&run::Args::default()),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Check(args)) => check::run(&args),
@@ -96,7 +102,7 @@ pub fn main() -> ExitCode {
         Some(Command::Publish(args)) => client::publish(&args),
         Some(Command::Message(args)) => client::message(&args),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "trestle", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command(), "trestle", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
     }
