@@ -10,6 +10,7 @@ pub mod far;
 pub mod hello;
 pub mod kamailio;
 pub mod link;
+pub mod load;
 pub mod net;
 pub mod pki;
 pub mod process;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::trace::Tap;
+use super::trace::{Filter, Tap};
 use crate::app::Command;
 
 /// Opens the socket. One that is left over from a dead process is replaced; a living one is not.
@@ -36,8 +36,11 @@ async fn talk(stream: UnixStream, commands: mpsc::UnboundedSender<Command>) {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let answer = match line.trim() {
-            "trace" => return trace(writer, commands).await,
+        let line = line.trim();
+        if let Some(filter) = line.strip_prefix("trace") {
+            return trace(writer, commands, filter).await;
+        }
+        let answer = match line {
             "drain" => {
                 let _ = commands.send(Command::Drain);
                 serde_json::json!({ "draining": true })
@@ -56,15 +59,37 @@ async fn talk(stream: UnixStream, commands: mpsc::UnboundedSender<Command>) {
     }
 }
 
-async fn trace(mut writer: tokio::net::unix::OwnedWriteHalf, commands: mpsc::UnboundedSender<Command>) {
-    let (tap, mut messages) = Tap::new(4096);
-    let _ = commands.send(Command::Trace(tap));
+/// Messages that may wait for a listener.
+const ROOM: usize = 4096;
+
+/// Shows messages until the listener goes. The filter is JSON behind the word; the first line says that it has begun.
+async fn trace(mut writer: tokio::net::unix::OwnedWriteHalf, commands: mpsc::UnboundedSender<Command>, filter: &str) {
+    let filter = match filter.trim() {
+        "" => Ok(Filter::default()),
+        text => serde_json::from_str(text),
+    };
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(error) => {
+            let answer = serde_json::json!({ "error": format!("the filter: {error}") });
+            let _ = writer.write_all(format!("{answer}\n").as_bytes()).await;
+            return;
+        }
+    };
+    let (tap, mut messages) = Tap::new(ROOM, filter);
+    let (begun, has_begun) = oneshot::channel();
+    let _ = commands.send(Command::Trace(tap, begun));
+    if has_begun.await.is_err() || writer.write_all(b"{\"tracing\":true}\n").await.is_err() {
+        return;
+    }
+    let mut out = Vec::new();
     while let Some(message) = messages.recv().await {
-        let Ok(mut line) = serde_json::to_string(&message) else {
+        out.clear();
+        if serde_json::to_writer(&mut out, &message).is_err() {
             continue;
-        };
-        line.push('\n');
-        if writer.write_all(line.as_bytes()).await.is_err() {
+        }
+        out.push(b'\n');
+        if writer.write_all(&out).await.is_err() {
             return;
         }
     }

@@ -38,8 +38,11 @@ async fn ask(commands: &Commands, question: &str) -> Value {
     receiver.await.unwrap_or_default()
 }
 
-/// Ready once every peer has been heard of, up or down, and while the store takes records.
+/// Ready once every peer has been heard of, up or down, while the store takes records and until the bridge is told to stop.
 async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
+    if ask(&commands, "status").await["draining"] == true {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
+    }
     let peers = ask(&commands, "peers").await;
     let unknown: Vec<&str> = peers
         .as_array()
@@ -79,6 +82,9 @@ async fn metrics(State(commands): State<Commands>) -> String {
         } else {
             ("gauge", "")
         };
+        let value = value
+            .as_bool()
+            .map_or_else(|| value.to_string(), |set| u8::from(set).to_string());
         let _ = writeln!(
             out,
             "# TYPE trestle_{name}{suffix} {kind}\ntrestle_{name}{suffix} {value}"

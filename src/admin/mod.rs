@@ -3,6 +3,8 @@
 mod control;
 mod http;
 pub mod logging;
+pub mod pcapng;
+pub mod redact;
 pub mod trace;
 
 use std::path::{Path, PathBuf};

@@ -52,6 +52,7 @@ pub fn reload(path: &Path, shard: &Rc<Shard>) -> Result<plan::Plan, StartError> 
     for what in &plan.restart {
         tracing::warn!(what, "takes effect only after a restart");
     }
+    crate::admin::redact::set(snapshot.log.redact);
     let snapshot = Arc::new(snapshot);
     let listeners = planned_addresses(&snapshot);
     shard.reload(&snapshot, &settings, plan.clone(), listeners, &sockets.close);

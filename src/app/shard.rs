@@ -31,8 +31,8 @@ pub enum Command {
     Ask(String, oneshot::Sender<serde_json::Value>),
     /// An event of the store.
     Store(store::Event),
-    /// Show messages live.
-    Trace(crate::admin::trace::Tap),
+    /// Show messages live; the answer says that it has begun.
+    Trace(crate::admin::trace::Tap, oneshot::Sender<()>),
     /// Refuse new work, let the old end, then stop.
     Drain,
 }
@@ -54,11 +54,11 @@ pub struct Shard {
     sleeping_until: Cell<u64>,
     wake: tokio::sync::Notify,
     reloaded: tokio::sync::Notify,
-    trace: RefCell<Option<crate::admin::trace::Tap>>,
     /// Number of the last record handed to the store.
     appended: Cell<u64>,
     /// Why the store does not take records, while it does not.
     store_failure: RefCell<Option<String>>,
+    taps: RefCell<crate::admin::trace::Taps>,
 }
 
 impl core::fmt::Debug for Shard {
@@ -87,9 +87,9 @@ impl Shard {
             sleeping_until: Cell::new(u64::MAX),
             wake: tokio::sync::Notify::new(),
             reloaded: tokio::sync::Notify::new(),
-            trace: RefCell::new(None),
             appended: Cell::new(0),
             store_failure: RefCell::new(None),
+            taps: RefCell::default(),
         })
     }
 
@@ -110,9 +110,31 @@ impl Shard {
         ask(&self.engine.borrow(), self.now())
     }
 
-    /// Where live traces go; `None` ends tracing.
-    pub fn set_trace(&self, tap: Option<crate::admin::trace::Tap>) {
-        *self.trace.borrow_mut() = tap;
+    /// Refuses new work from now on.
+    pub fn start_draining(&self) {
+        self.engine.borrow_mut().start_draining();
+    }
+
+    /// One more listener to live traces.
+    pub fn add_tap(&self, tap: crate::admin::trace::Tap) {
+        self.taps.borrow_mut().add(tap);
+    }
+
+    /// Shows something received to those who listen.
+    fn trace_received(&self, source: &Source, bytes: &[u8]) {
+        let mut taps = self.taps.borrow_mut();
+        if !taps.is_empty() {
+            let ends = self.engine.borrow().ends_of_source(source);
+            taps.put(self.now(), true, &ends, bytes);
+        }
+    }
+
+    fn trace_sent(&self, to: Destination, bytes: &[u8]) {
+        let mut taps = self.taps.borrow_mut();
+        if !taps.is_empty() {
+            let ends = self.engine.borrow().ends_of(to);
+            taps.put(self.now(), false, &ends, bytes);
+        }
     }
 
     /// Passes the peers' connection settings to the transports; `moved` are those whose connections go on.
@@ -163,9 +185,7 @@ impl Shard {
             let Some(output) = output else { break };
             match output {
                 Output::Send { to, wire, token } => {
-                    if let Some(tap) = &*self.trace.borrow() {
-                        tap.sent(self.now(), to, &wire);
-                    }
+                    self.trace_sent(to, &wire);
                     transports.send(to, wire, token);
                 }
                 Output::Resolve {
@@ -398,9 +418,7 @@ impl Handler for Shard {
     }
 
     fn message(&self, source: &Source, bytes: &[u8], framing: Framing) {
-        if let Some(tap) = &*self.trace.borrow() {
-            tap.received(self.now(), source, bytes);
-        }
+        self.trace_received(source, bytes);
         self.handle(Input::Message {
             source: *source,
             bytes,
@@ -409,6 +427,7 @@ impl Handler for Shard {
     }
 
     fn broken(&self, source: &Source, bytes: &[u8], problem: Malformed) {
+        self.trace_received(source, bytes);
         self.handle(Input::Broken {
             source: *source,
             bytes,

@@ -53,9 +53,6 @@ pub enum StartError {
     },
 }
 
-/// How long a stop waits for what is under way.
-const DRAIN: core::time::Duration = core::time::Duration::from_secs(5);
-
 /// Runs the bridge until it is told to stop.
 ///
 /// # Errors
@@ -249,12 +246,8 @@ async fn main_loop(
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Ask(question, answer)) => {
-                    let _ = answer.send(crate::admin::answer(shard, path, &question));
-                }
-                Some(Command::Store(event)) => shard.on_store(event),
-                Some(Command::Trace(tap)) => shard.set_trace(Some(tap)),
                 Some(Command::Drain) | None => break,
+                Some(command) => serve_command(path, shard, command),
             },
             _ = hangup.recv() => {
                 if let Err(problem) = reload(path, shard) {
@@ -265,24 +258,49 @@ async fn main_loop(
             _ = interrupt.recv() => break,
         }
     }
-    drain(shard, transports, &mut inbox).await;
+    tokio::select! {
+        () = drain(path, shard, transports, &mut inbox) => {}
+        _ = terminate.recv() => tracing::warn!("told to stop again: what is under way is given up"),
+        _ = interrupt.recv() => tracing::warn!("told to stop again: what is under way is given up"),
+    }
 }
 
-/// Stops accepting, lets transactions end, and goes.
-async fn drain(shard: &Rc<Shard>, transports: &Transports, inbox: &mut mpsc::UnboundedReceiver<Command>) {
-    tracing::info!("stopping: no new connections, what is under way may end");
-    transports.stop_listening();
-    let end = tokio::time::Instant::now() + DRAIN;
-    while tokio::time::Instant::now() < end {
-        let busy = shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0;
-        if !busy {
+/// Whatever does not end the bridge.
+fn serve_command(path: &Path, shard: &Rc<Shard>, command: Command) {
+    match command {
+        Command::Ask(question, answer) => {
+            let _ = answer.send(crate::admin::answer(shard, path, &question));
+        }
+        Command::Store(event) => shard.on_store(event),
+        Command::Trace(tap, begun) => {
+            shard.add_tap(tap);
+            let _ = begun.send(());
+        }
+        Command::Drain => {}
+    }
+}
+
+/// Refuses new work with 503, lets what is under way end, and closes the listeners last.
+async fn drain(path: &Path, shard: &Rc<Shard>, transports: &Transports, inbox: &mut mpsc::UnboundedReceiver<Command>) {
+    let limit = shard.with_engine(|engine, _| engine.snapshot().limits.drain_timeout);
+    tracing::info!(
+        limit_s = limit.as_secs(),
+        "stopping: new work is refused, what is under way may end"
+    );
+    shard.start_draining();
+    let end = tokio::time::Instant::now() + limit;
+    let busy = || shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0;
+    while busy() {
+        if tokio::time::Instant::now() >= end {
+            tracing::warn!("the time to stop is up; what is still under way is given up");
             break;
         }
         tokio::select! {
-            command = inbox.recv() => if let Some(Command::Store(event)) = command {
-                shard.on_store(event);
+            command = inbox.recv() => if let Some(command) = command {
+                serve_command(path, shard, command);
             },
-            () = tokio::time::sleep(core::time::Duration::from_millis(50)) => {}
+            () = tokio::time::sleep(core::time::Duration::from_millis(20)) => {}
         }
     }
+    transports.stop_listening();
 }

@@ -28,7 +28,12 @@ pub fn print(config: &Path, loaded: &Loaded) {
             .filter(|(_, u)| u.domain == *domain)
             .map(|(_, u)| &*u.user)
             .collect();
-        println!("  domain    {domain:<10} users: {}", users.join(" "));
+        // Standard output often ends in the same file as the log.
+        if snapshot.log.redact {
+            println!("  domain    {domain:<10} users: {}", users.len());
+        } else {
+            println!("  domain    {domain:<10} users: {}", users.join(" "));
+        }
     }
     for (_, peer) in snapshot.peers() {
         let domains: Vec<&str> = peer.domains.iter().map(|(d, _)| &**d).collect();
@@ -42,7 +47,9 @@ pub fn print(config: &Path, loaded: &Loaded) {
     println!("Try, in another terminal:");
     let domain = snapshot.domains.iter().next().map_or("a.example", |(d, _)| &**d);
     let users: Vec<&str> = snapshot.users.iter().map(|(_, u)| &*u.user).take(2).collect();
-    if let [one, other] = users[..] {
+    if let [one, other] = users[..]
+        && !snapshot.log.redact
+    {
         println!("  trestle watch {other}@{domain} --from {one}@{domain} --password …");
         println!("  trestle publish open --note hello --from {other}@{domain} --password …");
         println!("  trestle message {other}@{domain} hello --from {one}@{domain} --password …");

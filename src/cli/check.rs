@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, Problem, Problems, load};
 
 /// Read the configuration and say what is wrong with it, without starting anything.
 #[derive(Debug, ClapArgs)]
@@ -15,22 +15,46 @@ pub struct Args {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = "config/bridge.yaml")]
     pub config: PathBuf,
+    /// Machine-readable output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Exits 0 when it is fit to run (with or without warnings), 1 when it is not, 2 when it cannot be read.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     let (text, code) = match load(&args.config) {
+        Ok(loaded) if args.json => (as_json(&[], &loaded.warnings), 0),
+        Err(problems) if args.json => (as_json(&problems.0, &[]), if unread(&problems) { 2 } else { 1 }),
         Ok(loaded) => (report(&loaded), 0),
         Err(problems) => {
-            let unread = problems.0.first().is_some_and(|p| p.place.line == 0);
             let count = problems.0.len();
             let noun = if count == 1 { "error" } else { "errors" };
-            (format!("{problems}\n\n{count} {noun}\n"), if unread { 2 } else { 1 })
+            (
+                format!("{problems}\n\n{count} {noun}\n"),
+                if unread(&problems) { 2 } else { 1 },
+            )
         }
     };
     let written = std::io::stdout().write_all(text.as_bytes());
     ExitCode::from(if written.is_err() { 2 } else { code })
+}
+
+fn unread(problems: &Problems) -> bool {
+    problems.0.first().is_some_and(|p| p.place.line == 0)
+}
+
+fn as_json(errors: &[Problem], warnings: &[Problem]) -> String {
+    let list = |problems: &[Problem]| -> Vec<serde_json::Value> {
+        let one = |p: &Problem| {
+            serde_json::json!({
+                "file": &*p.file, "line": p.place.line, "column": p.place.column, "what": p.what, "help": p.help,
+            })
+        };
+        problems.iter().map(one).collect()
+    };
+    let report = serde_json::json!({ "fit": errors.is_empty(), "errors": list(errors), "warnings": list(warnings) });
+    format!("{report}\n")
 }
 
 fn report(loaded: &Loaded) -> String {

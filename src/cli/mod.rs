@@ -5,17 +5,19 @@ pub mod cert;
 pub mod check;
 pub mod client;
 pub mod ctl;
+mod examples;
+pub mod exit;
 pub mod explain;
 pub mod run;
 pub mod schema;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Trestle joins presence, instant messages and phone control of servers that were never meant to talk to each other.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, after_help = EXAMPLES)]
+#[command(version, about, long_about = None, after_help = format!("{EXAMPLES}\n\n{}", exit::MEANING))]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -27,8 +29,7 @@ const EXAMPLES: &str = "Examples:
   trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
   trestle ctl peers
   trestle watch bob@a.example --password alice-dev
-
-Exit codes: 0 well, 1 refused or wrong, 2 could not run.";
+  trestle completions bash > /etc/bash_completion.d/trestle";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -81,10 +82,15 @@ fn doctor_target(args: &cert::DoctorArgs, dir: &std::path::Path) -> Result<crate
     crate::pki::settings::doctor_target(&snapshot, id, peer).map_err(|e| e.to_string())
 }
 
+fn command() -> clap::Command {
+    examples::with_examples(Cli::command())
+}
+
 /// Runs the program on its arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    match cli.command {
         None => run::run(&run::Args::default()),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Check(args)) => check::run(&args),
@@ -96,7 +102,7 @@ pub fn main() -> ExitCode {
         Some(Command::Publish(args)) => client::publish(&args),
         Some(Command::Message(args)) => client::message(&args),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "trestle", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command(), "trestle", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
     }

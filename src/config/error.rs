@@ -47,8 +47,8 @@ fn without_secrets(line: &str, before: &str) -> String {
         return stars(line);
     }
     let mut out = line.to_owned();
-    for key in ["plain:", "password:"] {
-        let Some(start) = out.find(key).map(|at| at + key.len()) else {
+    for key in secret_keys(line) {
+        let Some(start) = out.find(&key).map(|at| at + key.len()) else {
             continue;
         };
         let Some((head, tail)) = out.split_at_checked(start) else {
@@ -68,6 +68,17 @@ fn without_secrets(line: &str, before: &str) -> String {
         out = format!("{head}{}{}{rest}", " ".repeat(lead), stars(secret));
     }
     out
+}
+
+/// The keys of a line whose values are secrets, each with its colon: the two there are, and what may be meant for them.
+fn secret_keys(line: &str) -> Vec<String> {
+    const MEANT: [&str; 6] = ["plain", "password", "pass", "passwd", "pwd", "secret"];
+    line.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | ':')))
+        .filter_map(|word| word.split_once(':'))
+        .map(|(key, _)| key)
+        .filter(|key| !key.is_empty() && nearest(&key.to_lowercase(), MEANT).is_some())
+        .map(|key| format!("{key}:"))
+        .collect()
 }
 
 /// One error, or one warning.
@@ -247,6 +258,13 @@ mod tests {
             ("    plain: >-", "      s3c", "*********"),
             ("    plain:", "      s3c", "*********"),
             ("", "  password: {env: NAME}", "  password: {env: NAME}"),
+            (
+                "",
+                "- {aor: a@b, pasword: s3c, x: 1}",
+                "- {aor: a@b, pasword: ***, x: 1}",
+            ),
+            ("", "  Passwd: s3c", "  Passwd: ***"),
+            ("", "  path: data", "  path: data"),
         ] {
             assert_eq!(without_secrets(line, before), shown);
         }

@@ -19,6 +19,9 @@ const UNDERSTOOD: [&[u8]; 2] = [b"path", b"ms-benotify"];
 pub(super) const ALLOW: &[u8] =
     b"INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INFO, UPDATE, PRACK, REFER";
 
+/// Seconds after which a bridge that is being stopped may be asked again.
+const DRAINING_RETRY: &[u8] = b"15";
+
 /// What the dialog look-up found before the decision.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
@@ -129,6 +132,11 @@ impl Engine {
     /// The decision, and what follows from it.
     fn judge(&mut self, now: Now, request: &Request<'_>) {
         self.counters.requests += 1;
+        if self.draining && request.essentials.to.tag().is_none() {
+            // Only the bridge itself is meant, so 503 is right: others may be asked (RFC 3261 section 21.5.4).
+            let headers: [(&[u8], &[u8]); 1] = [(b"Retry-After", DRAINING_RETRY)];
+            return self.answer(now, request, Answer::new(503, "Service Unavailable").with(&headers));
+        }
         let context = self.context(request.source, request.view, request.essentials);
         let credentials = match self.check_credentials(now, request.source, request.view, request.essentials) {
             Ok(credentials) => credentials,

@@ -9,6 +9,7 @@ mod auth;
 mod buffers;
 mod commit;
 mod delivered;
+mod ends;
 mod facts;
 mod flows;
 mod forward;
@@ -59,6 +60,7 @@ use crate::sip::random::Random;
 use crate::sip::time::Now;
 use crate::sip::transaction::{Layer, Timers};
 
+pub use ends::Ends;
 pub use record::RestoreError;
 pub use status::{PeerStatus, RegistrationStatus, Status, SubscriptionStatus};
 
@@ -309,6 +311,7 @@ pub struct Engine {
     merged: merged::Merged,
     route_key: [u8; 16],
     counters: Counters,
+    draining: bool,
 }
 
 /// What an engine needs to start.
@@ -357,6 +360,7 @@ impl Engine {
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
+            draining: false,
             route_key,
             random,
             listeners,
@@ -407,6 +411,11 @@ impl Engine {
     /// Names the sockets that listen, before the first input.
     pub fn set_listeners(&mut self, listeners: Vec<ListenerAddress>) {
         self.listeners = listeners;
+    }
+
+    /// Refuses new work from now on; what is under way goes on.
+    pub fn start_draining(&mut self) {
+        self.draining = true;
     }
 
     /// Whether anything is under way that a stop should wait for.

@@ -8,6 +8,8 @@ use crate::sip::time::Now;
 /// The shard at a glance.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
+    /// Whether new work is refused, since the bridge is stopping.
+    pub draining: bool,
     /// Transactions alive.
     pub transactions: usize,
     /// Open connections.
@@ -88,6 +90,7 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
+            draining: self.draining,
             transactions: self.layer.len(),
             connections: self.flows.len(),
             subscriptions: self.presence.subscriptions.len(),

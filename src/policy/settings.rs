@@ -102,6 +102,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// A half message or half handshake is given up after this; at most a minute.
     pub half_request_timeout: Duration,
+    /// A stop waits this long for what is under way.
+    pub drain_timeout: Duration,
     /// Start line and headers.
     pub max_header_bytes: usize,
     /// Number of header lines.

@@ -3,26 +3,43 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::Who;
+use rsip::prelude::*;
+
 use super::session::{Ask, Session};
+use super::typed::Answer;
+use super::{Problem, Who, address};
+use crate::cli::exit;
 use crate::presence::{Basic, Document, PIDF};
 use crate::sip::header::Name;
-use crate::sip::message::{Framing, Index, Start, parse};
-use crate::sip::uri::Aor;
+use crate::sip::message::{Framing, Index, parse};
 
 /// Send an instant message.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  TRESTLE_PASSWORD=alice-dev trestle message bob@a.example 'lunch?' --from alice@a.example
+  trestle message bob@a.example hello --from erin@b.example --transport tls --server 127.0.0.1:5062 \\
+      --cert b.pem --ca certs/ca.pem --server-name a.example
+
+Exit codes: 0 answered 2xx, 1 refused, 2 could not run, 3 nobody answers.")]
 pub struct MessageArgs {
     /// Whom to, user@domain.
     pub to: String,
     /// What to say.
     pub text: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     who: Who,
 }
 
 /// Publish a presence state.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  TRESTLE_PASSWORD=bob-dev trestle publish open --note 'at my desk' --from bob@a.example
+  trestle publish closed --from bob@a.example --transport tcp --json
+
+Exit codes: 0 answered 2xx, 1 refused, 2 could not run, 3 nobody answers.")]
 pub struct PublishArgs {
     /// open or closed.
     #[arg(value_parser = ["open", "closed"])]
@@ -33,18 +50,29 @@ pub struct PublishArgs {
     /// Seconds it lasts.
     #[arg(long, default_value_t = 3600)]
     pub expires: u32,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     who: Who,
 }
 
 /// Watch somebody's presence, one line a change.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  TRESTLE_PASSWORD=alice-dev trestle watch bob@a.example --from alice@a.example
+  trestle watch bob@a.example --json --count 1 | jq -r .basic
+
+Exit codes: 0 it was watched, 1 refused, 2 could not run, 3 nobody answers.")]
 pub struct WatchArgs {
     /// Whom, user@domain.
     pub presentity: String,
     /// Stop after so many seconds.
     #[arg(long, default_value_t = 3600)]
     pub seconds: u32,
+    /// Stop after so many states.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -52,55 +80,45 @@ pub struct WatchArgs {
     who: Who,
 }
 
-/// 0 when it was answered 2xx, 1 when refused, 2 when it could not run.
-fn conclude(outcome: Result<bool, String>) -> ExitCode {
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(problem) => {
-            eprintln!("trestle: {problem}");
-            ExitCode::from(2)
-        }
-    }
+/// 0 when it was answered 2xx, 1 when refused, 2 when it could not run, 3 when nobody answers.
+fn conclude(outcome: Result<bool, Problem>) -> ExitCode {
+    let (text, code) = match outcome {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::FAILURE,
+        Err(Problem::Unusable(text)) => (text, exit::unusable()),
+        Err(Problem::Unreachable(text)) => (text, exit::unreachable()),
+        Err(Problem::Refused(text)) => (text, ExitCode::FAILURE),
+    };
+    eprintln!("trestle: {text}");
+    code
 }
 
 /// Prints an answer; true when it is 2xx.
-fn report(status: u16, answer: &[u8]) -> bool {
-    let mut index = Index::new();
-    if let Ok(view) = parse(answer, Framing::Datagram, &mut index) {
-        let reason = match view.start() {
-            Start::Response { reason, .. } => String::from_utf8_lossy(reason).into_owned(),
-            Start::Request { .. } => String::new(),
-        };
-        let detail = [Name::Warning, Name::Reason].into_iter().find_map(|n| view.header(n));
-        let detail = detail
-            .map(|d| format!("  ({})", String::from_utf8_lossy(d)))
-            .unwrap_or_default();
-        println!("{status} {reason}{detail}");
+fn report(answer: &Answer, json: bool) -> bool {
+    if json {
+        let line = serde_json::json!({
+            "status": answer.status, "reason": answer.reason, "detail": answer.detail, "etag": answer.etag,
+        });
+        println!("{line}");
+    } else {
+        let detail = answer.detail.as_ref().map(|d| format!("  ({d})")).unwrap_or_default();
+        println!("{} {}{detail}", answer.status, answer.reason);
     }
-    (200..300).contains(&status)
-}
-
-fn target(text: &str) -> Result<String, String> {
-    Aor::parse(text)
-        .map(|a| a.to_uri())
-        .ok_or_else(|| format!("{text} is not user@domain"))
+    answer.is_good()
 }
 
 /// Runs `trestle message`.
 #[must_use]
 pub fn message(args: &MessageArgs) -> ExitCode {
     conclude((|| {
-        let target = target(&args.to)?;
-        let body = Some(("text/plain;charset=UTF-8", args.text.as_str()));
-        let ask = Ask {
-            method: "MESSAGE",
+        let target = address(&args.to)?;
+        let answer = Session::open(&args.who)?.ask(Ask {
+            method: rsip::Method::Message,
             target: &target,
             headers: &[],
-            body,
-        };
-        let (status, answer) = Session::open(&args.who)?.ask(ask)?;
-        Ok(report(status, &answer))
+            body: Some(("text/plain;charset=UTF-8", args.text.as_str())),
+        })?;
+        Ok(report(&answer, args.json))
     })())
 }
 
@@ -109,27 +127,28 @@ pub fn message(args: &MessageArgs) -> ExitCode {
 pub fn publish(args: &PublishArgs) -> ExitCode {
     conclude((|| {
         let mut session = Session::open(&args.who)?;
-        let target = session.aor.to_uri();
-        let escape = crate::presence::xml::escape;
+        let target = session.aor.clone();
         let note = if args.note.is_empty() {
             String::new()
         } else {
-            format!("<note>{}</note>", escape(&args.note))
+            format!("<note>{}</note>", crate::presence::xml::escape(&args.note))
         };
         let body = format!(
             "{}<tuple id=\"cli\"><status><basic>{}</basic></status>{note}</tuple>\n</presence>\n",
-            crate::presence::pidf::opening(&target),
+            crate::presence::pidf::opening(&target.to_uri()),
             args.basic
         );
-        let expires = args.expires.to_string();
-        let headers = [("Event", "presence"), ("Expires", expires.as_str())];
-        let (status, answer) = session.ask(Ask {
-            method: "PUBLISH",
+        let headers = [
+            rsip::headers::Event::new("presence").into(),
+            rsip::headers::Expires::from(args.expires).into(),
+        ];
+        let answer = session.ask(Ask {
+            method: rsip::Method::Publish,
             target: &target,
             headers: &headers,
             body: Some((PIDF, &body)),
         })?;
-        Ok(report(status, &answer))
+        Ok(report(&answer, args.json))
     })())
 }
 
@@ -137,45 +156,58 @@ pub fn publish(args: &PublishArgs) -> ExitCode {
 #[must_use]
 pub fn watch(args: &WatchArgs) -> ExitCode {
     conclude((|| {
+        let target = address(&args.presentity)?;
         let mut session = Session::open(&args.who)?;
-        let target = target(&args.presentity)?;
-        let (contact, expires) = (session.contact(), args.seconds.max(60).to_string());
         let headers = [
-            ("Contact", contact.as_str()),
-            ("Event", "presence"),
-            ("Accept", PIDF),
-            ("Expires", expires.as_str()),
+            session.contact(),
+            rsip::headers::Event::new("presence").into(),
+            rsip::headers::Accept::new(PIDF).into(),
+            rsip::headers::Expires::from(args.seconds.max(60)).into(),
         ];
-        let (status, answer) = session.ask(Ask {
-            method: "SUBSCRIBE",
+        let answer = session.ask(Ask {
+            method: rsip::Method::Subscribe,
             target: &target,
             headers: &headers,
             body: None,
         })?;
-        if !(200..300).contains(&status) {
-            return Ok(report(status, &answer));
+        if !answer.is_good() {
+            return Ok(report(&answer, args.json));
         }
         let end = Instant::now() + Duration::from_secs(u64::from(args.seconds));
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            let Some(message) = session.next_request(left)? else {
-                break;
-            };
-            if show(&message, args.json) {
-                break;
+        let mut shown = 0;
+        while args.count.is_none_or(|count| shown < count)
+            && let Some(left) = end.checked_duration_since(Instant::now())
+            && let Some(message) = session.next_request(left)?
+        {
+            match show(&message, args.json) {
+                Shown::Nothing => {}
+                Shown::State => shown += 1,
+                Shown::End => break,
             }
         }
         Ok(true)
     })())
 }
 
-/// Prints a NOTIFY; true when the subscription has ended.
-fn show(message: &[u8], json: bool) -> bool {
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    /// It was no NOTIFY.
+    Nothing,
+    /// It told a state.
+    State,
+    /// It told the last state.
+    End,
+}
+
+/// Prints a NOTIFY.
+fn show(message: &[u8], json: bool) -> Shown {
     let mut index = Index::new();
     let Ok(view) = parse(message, Framing::Datagram, &mut index) else {
-        return false;
+        return Shown::Nothing;
     };
     if view.method().is_none_or(|m| m.as_bytes() != b"NOTIFY") {
-        return false;
+        return Shown::Nothing;
     }
     let state = String::from_utf8_lossy(view.header(Name::SubscriptionState).unwrap_or_default()).into_owned();
     let document = Document::parse(view.body()).ok();
@@ -191,7 +223,14 @@ fn show(message: &[u8], json: bool) -> bool {
         let line = serde_json::json!({ "entity": entity, "basic": basic, "activities": activities, "note": note, "state": state });
         println!("{line}");
     } else {
-        println!("{entity}  {basic}  {}  {note}  [{state}]", activities.join(","));
+        let line = format!("{entity}  {basic}  {}  {note}  [{state}]", activities.join(","));
+        // What others wrote cannot move the cursor.
+        let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        println!("{line}");
     }
-    state.starts_with("terminated")
+    if state.starts_with("terminated") {
+        Shown::End
+    } else {
+        Shown::State
+    }
 }

@@ -1,23 +1,38 @@
-//! One socket to the server: UDP, TCP or TLS.
+//! One socket to the server: UDP, TCP, or TLS by `tokio-rustls`.
+//!
+//! The commands are simple sequences, so that the link looks blocking from outside; inside it runs its own small runtime.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
-use super::Who;
+use super::{Problem, Who};
 use crate::sip::frame::{Frame, Framer, Limits};
 
+/// How long connecting and the handshake may take together.
+const CONNECT: Duration = Duration::from_secs(5);
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
 enum Socket {
-    Udp(UdpSocket),
-    Tcp(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Datagrams(UdpSocket),
+    Stream(Box<dyn Stream>),
 }
 
 /// The link, with what has been read of the next message.
 pub(super) struct Link {
+    runtime: Runtime,
     socket: Socket,
     framer: Framer,
     buffer: Vec<u8>,
@@ -26,58 +41,34 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects.
-    pub(super) fn open(who: &Who) -> Result<Self, String> {
-        let server = who
-            .server
-            .to_socket_addrs()
-            .map_err(|e| format!("{}: {e}", who.server))?
-            .next();
-        let server = server.ok_or_else(|| format!("{} has no address", who.server))?;
-        let fault = |e: io::Error| format!("{server}: {e}");
-        let socket = match who.transport.as_str() {
-            "udp" => {
-                let any: SocketAddr = if server.is_ipv4() {
-                    ([0, 0, 0, 0], 0).into()
-                } else {
-                    ([0u16; 8], 0).into()
-                };
-                let socket = UdpSocket::bind(any).map_err(fault)?;
-                socket.connect(server).map_err(fault)?;
-                Socket::Udp(socket)
-            }
-            "tcp" => Socket::Tcp(TcpStream::connect_timeout(&server, Duration::from_secs(5)).map_err(fault)?),
-            _ => Socket::Tls(Box::new(tls(who, server)?)),
-        };
-        let local = match &socket {
-            Socket::Udp(s) => s.local_addr(),
-            Socket::Tcp(s) => s.local_addr(),
-            Socket::Tls(s) => s.sock.local_addr(),
-        };
+    /// Connects; with TLS the handshake is over on return.
+    pub(super) fn open(who: &Who) -> Result<Self, Problem> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Problem::Unusable(e.to_string()))?;
+        let (socket, local) = runtime.block_on(open(who))?;
         Ok(Self {
+            runtime,
             socket,
             framer: Framer::new(Limits::default()),
             buffer: Vec::new(),
-            local: local.map_err(fault)?,
+            local,
         })
     }
 
     /// Sends one message.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.socket {
-            Socket::Udp(s) => s.send(bytes).map(|_| ()),
-            Socket::Tcp(s) => s.write_all(bytes),
-            Socket::Tls(s) => s.write_all(bytes).and_then(|()| s.flush()),
-        }
-    }
-
-    fn set_timeout(&self, wait: Duration) -> io::Result<()> {
-        let wait = Some(wait.max(Duration::from_millis(1)));
-        match &self.socket {
-            Socket::Udp(s) => s.set_read_timeout(wait),
-            Socket::Tcp(s) => s.set_read_timeout(wait),
-            Socket::Tls(s) => s.sock.set_read_timeout(wait),
-        }
+        let socket = &mut self.socket;
+        self.runtime.block_on(async {
+            match socket {
+                Socket::Datagrams(socket) => socket.send(bytes).await.map(drop),
+                Socket::Stream(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        })
     }
 
     /// The next message, `None` when none comes in time.
@@ -88,31 +79,35 @@ impl Link {
             if let Some(message) = self.framed()? {
                 return Ok(Some(message));
             }
-            let Some(left) = end.checked_duration_since(Instant::now()) else {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Ok(None);
-            };
-            self.set_timeout(left)?;
-            let read = match &mut self.socket {
-                Socket::Udp(s) => {
-                    return match s.recv(&mut chunk) {
-                        Ok(n) => Ok(Some(chunk[..n].to_vec())),
-                        Err(e) if is_timeout(&e) => Ok(None),
-                        Err(e) => Err(e),
-                    };
-                }
-                Socket::Tcp(s) => s.read(&mut chunk),
-                Socket::Tls(s) => s.read(&mut chunk),
-            };
+            }
+            let (socket, room) = (&mut self.socket, &mut chunk);
+            // Giving up a read that has not been answered loses nothing.
+            let read = self.runtime.block_on(async {
+                timeout(left, async {
+                    match socket {
+                        Socket::Datagrams(socket) => socket.recv(room).await.map(|n| (n, true)),
+                        Socket::Stream(stream) => stream.read(room).await.map(|n| (n, false)),
+                    }
+                })
+                .await
+            });
             match read {
-                Ok(0) => {
+                Err(_) => return Ok(None),
+                Ok(Ok((n, true))) => {
+                    chunk.truncate(n);
+                    return Ok(Some(chunk));
+                }
+                Ok(Ok((0, false))) => {
                     return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
+                        ErrorKind::UnexpectedEof,
                         "the server closed the connection",
                     ));
                 }
-                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
-                Err(e) if is_timeout(&e) => return Ok(None),
-                Err(e) => return Err(e),
+                Ok(Ok((n, false))) => self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Ok(Err(e)) => return Err(e),
             }
         }
     }
@@ -123,39 +118,79 @@ impl Link {
                 Frame::Incomplete => return Ok(None),
                 Frame::Ping(n) | Frame::Pong(n) => drop(self.buffer.drain(..n)),
                 Frame::Message(n) => return Ok(Some(self.buffer.drain(..n).collect())),
-                Frame::Broken { problem, .. } => return Err(io::Error::new(io::ErrorKind::InvalidData, problem)),
+                Frame::Broken { problem, .. } => return Err(io::Error::new(ErrorKind::InvalidData, problem)),
             }
         }
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+async fn open(who: &Who) -> Result<(Socket, SocketAddr), Problem> {
+    // What is wrong with our own files is said before anybody is called.
+    let tls = match who.transport.as_str() {
+        "tls" => Some(tls(who)?),
+        _ => None,
+    };
+    let mut addresses = tokio::net::lookup_host(&who.server)
+        .await
+        .map_err(|e| Problem::Unusable(format!("{}: {e}", who.server)))?;
+    let server = addresses
+        .next()
+        .ok_or_else(|| Problem::Unusable(format!("{} has no address", who.server)))?;
+    let silent = |e: io::Error| Problem::Unreachable(format!("{server}: {e}"));
+    if who.transport == "udp" {
+        let any = SocketAddr::new(
+            if server.is_ipv4() {
+                std::net::Ipv4Addr::UNSPECIFIED.into()
+            } else {
+                std::net::Ipv6Addr::UNSPECIFIED.into()
+            },
+            0,
+        );
+        let socket = UdpSocket::bind(any).await.map_err(silent)?;
+        socket.connect(server).await.map_err(silent)?;
+        let local = socket.local_addr().map_err(silent)?;
+        return Ok((Socket::Datagrams(socket), local));
+    }
+    let late = |_| Problem::Unreachable(format!("{server} does not answer in {} s", CONNECT.as_secs()));
+    let stream = timeout(CONNECT, TcpStream::connect(server))
+        .await
+        .map_err(late)?
+        .map_err(silent)?;
+    stream.set_nodelay(true).map_err(silent)?;
+    let local = stream.local_addr().map_err(silent)?;
+    let Some((connector, name)) = tls else {
+        return Ok((Socket::Stream(Box::new(stream)), local));
+    };
+    let refused = |e: io::Error| Problem::Refused(format!("{server}: the TLS handshake failed: {e}"));
+    let stream = timeout(CONNECT, connector.connect(name, stream))
+        .await
+        .map_err(late)?
+        .map_err(refused)?;
+    Ok((Socket::Stream(Box::new(stream)), local))
 }
 
-fn tls(who: &Who, server: SocketAddr) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+fn tls(who: &Who) -> Result<(TlsConnector, ServerName<'static>), Problem> {
+    let unusable = |e: &dyn std::fmt::Display| Problem::Unusable(e.to_string());
     let mut roots = RootCertStore::empty();
-    for certificate in crate::pki::files::certificates(&who.ca).map_err(|e| e.to_string())? {
+    for certificate in crate::pki::files::certificates(&who.ca).map_err(|e| unusable(&e))? {
         roots
             .add(certificate)
-            .map_err(|e| format!("{}: {e}", who.ca.display()))?;
+            .map_err(|e| Problem::Unusable(format!("{}: {e}", who.ca.display())))?;
     }
     let builder = ClientConfig::builder_with_provider(crate::pki::provider())
         .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
+        .map_err(|e| unusable(&e))?
         .with_root_certificates(roots);
     let config = match &who.cert {
         Some(path) => {
-            let chain = crate::pki::files::certificates(path).map_err(|e| e.to_string())?;
-            let key = crate::pki::files::private_key(&path.with_extension("key")).map_err(|e| e.to_string())?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| e.to_string())?
+            let chain = crate::pki::files::certificates(path).map_err(|e| unusable(&e))?;
+            let key = crate::pki::files::private_key(&path.with_extension("key")).map_err(|e| unusable(&e))?;
+            builder.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?
         }
         None => builder.with_no_client_auth(),
     };
     let domain = who.from.rsplit_once('@').map_or(who.from.as_str(), |(_, d)| d);
     let name = who.server_name.clone().unwrap_or_else(|| domain.to_string());
-    let name = rustls::pki_types::ServerName::try_from(name.clone()).map_err(|_| format!("{name} is no host name"))?;
-    let session = ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
-    let socket = TcpStream::connect_timeout(&server, Duration::from_secs(5)).map_err(|e| format!("{server}: {e}"))?;
-    Ok(StreamOwned::new(session, socket))
+    let name = ServerName::try_from(name.clone()).map_err(|_| Problem::Unusable(format!("{name} is no host name")))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
 }

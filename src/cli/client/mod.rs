@@ -5,10 +5,29 @@
 mod commands;
 mod link;
 mod session;
+mod typed;
 
 pub use commands::{MessageArgs, PublishArgs, WatchArgs, message, publish, watch};
 
 use std::path::PathBuf;
+
+use crate::sip::uri::Aor;
+
+/// Why a command did not get an answer that it likes.
+#[derive(Debug)]
+enum Problem {
+    /// Something that was given cannot be used.
+    Unusable(String),
+    /// Nobody answers.
+    Unreachable(String),
+    /// It was refused before SIP was spoken.
+    Refused(String),
+}
+
+/// An address as it is given on the command line.
+fn address(text: &str) -> Result<Aor, Problem> {
+    Aor::parse(text).ok_or_else(|| Problem::Unusable(format!("{text} is not user@domain")))
+}
 
 /// Who speaks, and to which server.
 #[derive(Debug, Clone, clap::Args)]

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::Who;
 use super::link::Link;
-use crate::sip::digest::{Challenge, answer};
-use crate::sip::header::Name;
+use super::typed::{self, Answer, Parts};
+use super::{Problem, Who};
 use crate::sip::message::{Framing, Index, View, parse};
 use crate::sip::random::Random;
 use crate::sip::uri::Aor;
@@ -19,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(32);
 /// A request in the making.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'a> {
-    pub(super) method: &'a str,
-    pub(super) target: &'a str,
-    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) method: rsip::Method,
+    pub(super) target: &'a Aor,
+    pub(super) headers: &'a [rsip::Header],
     pub(super) body: Option<(&'a str, &'a str)>,
 }
 
@@ -37,13 +36,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn open(who: &Who) -> Result<Self, String> {
-        let aor = Aor::parse(&who.from).ok_or_else(|| format!("{} is not user@domain", who.from))?;
+    pub(super) fn open(who: &Who) -> Result<Self, Problem> {
+        let aor = super::address(&who.from)?;
         let mut seed = [0; 32];
         crate::pki::provider()
             .secure_random
             .fill(&mut seed)
-            .map_err(|_| "no randomness".to_string())?;
+            .map_err(|_| Problem::Unusable("the operating system gives no randomness".into()))?;
         let mut random = Random::from_seed(seed);
         let (call_id, tag) = (token(&mut random), token(&mut random));
         Ok(Self {
@@ -57,101 +56,87 @@ impl Session {
         })
     }
 
-    /// Our Contact.
-    pub(super) fn contact(&self) -> String {
-        let transport = if self.who.transport == "udp" {
-            String::new()
-        } else {
-            format!(";transport={}", self.who.transport)
-        };
-        format!("<sip:{}{transport}>", self.link.local)
-    }
-
-    /// Sends a request and waits for its final answer; one challenge is answered. Returns status, reason and the answer.
-    pub(super) fn ask(&mut self, ask: Ask<'_>) -> Result<(u16, Vec<u8>), String> {
-        let mut credentials = None;
-        loop {
-            let (branch, wire) = self.write(ask, credentials.as_ref());
-            let reply = self.transact(&branch, &wire)?;
-            let mut index = Index::new();
-            let view = parse(&reply, Framing::Datagram, &mut index).map_err(|e| e.to_string())?;
-            let status = view.status().unwrap_or(0);
-            let (from, to) = match status {
-                401 => (Name::WwwAuthenticate, "Authorization"),
-                407 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
-                _ => return Ok((status, reply)),
-            };
-            let challenge = view.headers(from).find_map(Challenge::parse);
-            let (None, Some(challenge), false) = (&credentials, challenge, self.who.password.is_empty()) else {
-                return Ok((status, reply));
-            };
-            let user = self.aor.user().to_string();
-            let method = ask.method.as_bytes();
-            let value = answer(
-                &challenge,
-                &user,
-                &self.who.password,
-                method,
-                ask.target,
-                1,
-                &mut self.random,
-            );
-            credentials = Some((to, value));
+    fn transport(&self) -> rsip::Transport {
+        match self.who.transport.as_str() {
+            "udp" => rsip::Transport::Udp,
+            "tcp" => rsip::Transport::Tcp,
+            _ => rsip::Transport::Tls,
         }
     }
 
-    fn write(&mut self, ask: Ask<'_>, credentials: Option<&(&str, String)>) -> (String, Vec<u8>) {
+    /// Our Contact.
+    pub(super) fn contact(&self) -> rsip::Header {
+        typed::contact(self.link.local, self.transport())
+    }
+
+    /// Sends a request and waits for its final answer; one challenge is answered.
+    pub(super) fn ask(&mut self, ask: Ask<'_>) -> Result<Answer, Problem> {
+        let (branch, request) = self.request(ask, None);
+        let answer = self.transact(&branch, &request)?;
+        if !matches!(answer.status, 401 | 407) || self.who.password.is_empty() {
+            return Ok(answer);
+        }
+        let (user, password) = (self.aor.user().to_string(), self.who.password.clone());
+        let Some(credentials) = answer.credentials(&user, &password, &request, &mut self.random) else {
+            return Ok(answer);
+        };
+        let (branch, request) = self.request(ask, Some(credentials));
+        self.transact(&branch, &request)
+    }
+
+    fn request(&mut self, ask: Ask<'_>, credentials: Option<rsip::Header>) -> (String, rsip::Request) {
         self.cseq += 1;
         let branch = format!("z9hG4bK{}", token(&mut self.random));
-        let transport = self.who.transport.to_uppercase();
-        let via = format!("SIP/2.0/{transport} {};branch={branch};rport", self.link.local);
-        let mut out = BytesMut::new();
-        let mut request = write::Request::start(&mut out, ask.method.as_bytes(), ask.target.as_bytes())
-            .header(b"Via", via.as_bytes())
-            .header(b"Max-Forwards", b"70")
-            .parts(
-                b"From",
-                &[b"<", self.aor.to_uri().as_bytes(), b">;tag=", self.tag.as_bytes()],
-            )
-            .parts(b"To", &[b"<", ask.target.as_bytes(), b">"])
-            .header(b"Call-ID", self.call_id.as_bytes())
-            .number(b"CSeq", u64::from(self.cseq), format!(" {}", ask.method).as_bytes());
-        for (name, value) in ask.headers {
-            request = request.header(name.as_bytes(), value.as_bytes());
-        }
-        if let Some((name, value)) = credentials {
-            request = request.header(name.as_bytes(), value.as_bytes());
-        }
-        request.body(ask.body.map(|(kind, body)| (kind.as_bytes(), body.as_bytes())));
-        (branch, out.to_vec())
+        let headers: Vec<rsip::Header> = ask.headers.iter().cloned().chain(credentials).collect();
+        let request = typed::request(&Parts {
+            method: ask.method,
+            target: ask.target,
+            from: &self.aor,
+            tag: &self.tag,
+            call_id: &self.call_id,
+            cseq: self.cseq,
+            transport: self.transport(),
+            local: self.link.local,
+            branch: &branch,
+            headers: &headers,
+            body: ask.body,
+        });
+        (branch, request)
+    }
+
+    fn lost(&self, error: &std::io::Error) -> Problem {
+        Problem::Unreachable(format!("{}: {error}", self.who.server))
     }
 
     /// Repeats over UDP (Timer E) until the final answer is there.
-    fn transact(&mut self, branch: &str, wire: &[u8]) -> Result<Vec<u8>, String> {
+    fn transact(&mut self, branch: &str, request: &rsip::Request) -> Result<Answer, Problem> {
+        let wire = request.to_string();
         let end = Instant::now() + PATIENCE;
         let mut interval = Duration::from_millis(500);
         let udp = self.who.transport == "udp";
         loop {
-            self.link.send(wire).map_err(|e| e.to_string())?;
-            let again = Instant::now() + if udp { interval } else { PATIENCE };
-            while let Some(left) = again.min(end).checked_duration_since(Instant::now()) {
-                let Some(message) = self.link.receive(left).map_err(|e| e.to_string())? else {
+            self.link.send(wire.as_bytes()).map_err(|e| self.lost(&e))?;
+            let again = (Instant::now() + if udp { interval } else { PATIENCE }).min(end);
+            while let Some(left) = again.checked_duration_since(Instant::now()) {
+                let Some(message) = self.link.receive(left).map_err(|e| self.lost(&e))? else {
                     break;
                 };
-                if is_final_answer(&message, branch) {
-                    return Ok(message);
+                if is_final_answer(&message, branch)
+                    && let Some(answer) = Answer::read(&message)
+                {
+                    return Ok(answer);
                 }
             }
             if Instant::now() >= end {
-                return Err(format!("{} does not answer", self.who.server));
+                return Err(Problem::Unreachable(format!("{} does not answer", self.who.server)));
             }
             interval = (interval * 2).min(Duration::from_secs(4));
         }
     }
 
     /// The next request from the server, answered 200.
-    pub(super) fn next_request(&mut self, within: Duration) -> Result<Option<Vec<u8>>, String> {
-        let Some(message) = self.link.receive(within).map_err(|e| e.to_string())? else {
+    pub(super) fn next_request(&mut self, within: Duration) -> Result<Option<Vec<u8>>, Problem> {
+        let Some(message) = self.link.receive(within).map_err(|e| self.lost(&e))? else {
             return Ok(None);
         };
         let mut index = Index::new();
@@ -161,7 +146,7 @@ impl Session {
         if view.is_request() {
             let mut out = BytesMut::new();
             write::respond(&mut out, &view, 200, "OK", Some(self.tag.as_bytes()), None, &[], None);
-            self.link.send(&out).map_err(|e| e.to_string())?;
+            self.link.send(&out).map_err(|e| self.lost(&e))?;
         }
         Ok(Some(message))
     }

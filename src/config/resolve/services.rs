@@ -202,6 +202,14 @@ impl Resolver<'_> {
                 };
             }
         }
+        let drain_timeout = self.time(here, written.drain_timeout.as_ref(), 5_000);
+        if let Some(at) = written
+            .drain_timeout
+            .as_ref()
+            .filter(|_| drain_timeout > Duration::from_secs(600))
+        {
+            self.error(here, at.place, "longer than ten minutes", "write at most 10m");
+        }
         let half_request_timeout = self.time(here, written.half_request_timeout.as_ref(), 20_000);
         if let Some(at) = &written.half_request_timeout
             && (half_request_timeout.is_zero() || half_request_timeout > Duration::from_secs(60))
@@ -226,6 +234,7 @@ impl Resolver<'_> {
             },
             idle_timeout: self.time(here, written.idle_timeout.as_ref(), 3_600_000),
             half_request_timeout,
+            drain_timeout,
             max_header_bytes: self.size(here, written.max_header_bytes.as_ref(), 64 << 10),
             max_headers: self.number(here, written.max_headers.as_ref(), 256) as usize,
             max_body_bytes: self.size(here, written.max_body_bytes.as_ref(), 1 << 20),

@@ -124,6 +124,8 @@ pub struct Limits {
     pub idle_timeout: Option<At<Time>>,
     /// A half message is given up after this; at most 60s. Default: 20s. A handshake too, and after 10s at the latest.
     pub half_request_timeout: Option<At<Time>>,
+    /// A stop waits this long for what is under way; at most 10m. Default: 5s.
+    pub drain_timeout: Option<At<Time>>,
     /// Start line and headers. Default: 64KiB.
     pub max_header_bytes: Option<At<Count>>,
     /// Number of header lines, 16 to 2048. Default: 256.

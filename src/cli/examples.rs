@@ -1,0 +1,69 @@
+//! Examples for the help of every subcommand that has none of its own.
+
+use clap::Command;
+
+/// Subcommand, as it is called, and what its help ends with.
+const EXAMPLES: [(&[&str], &str); 13] = [
+    (
+        &["run"],
+        "  trestle run --config /etc/trestle/bridge.yaml
+  RUST_LOG=info,trestle::transport=debug trestle run",
+    ),
+    (
+        &["check"],
+        "  trestle check --config /etc/trestle/bridge.yaml && trestle ctl reload
+  trestle check --json | jq -r '.errors[].what'",
+    ),
+    (&["schema"], "  trestle schema > bridge.schema.json"),
+    (
+        &["explain"],
+        "  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
+  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence \\
+      --cert their.pem --json",
+    ),
+    (
+        &["completions"],
+        "  trestle completions bash > /etc/bash_completion.d/trestle
+  trestle completions fish > ~/.config/fish/completions/trestle.fish",
+    ),
+    (&["cert", "ca"], "  trestle cert ca --name 'Example CA'"),
+    (
+        &["cert", "issue"],
+        "  trestle cert issue bridge.a.example --domain a.example",
+    ),
+    (&["cert", "import"], "  trestle cert import b their-ca.pem"),
+    (
+        &["cert", "export"],
+        "  trestle cert export
+  trestle cert export --ca --out our-ca.pem",
+    ),
+    (
+        &["cert", "list"],
+        "  trestle cert list
+  trestle cert list --json | jq '.[] | select(.days_left < 30)'",
+    ),
+    (&["cert", "crl"], "  trestle cert crl make\n  trestle cert crl show"),
+    (&["cert", "revoke"], "  trestle cert revoke certs/old.pem --compromised"),
+    (
+        &["cert", "doctor"],
+        "  trestle cert doctor b --config config/bridge.yaml
+  trestle cert doctor b --domain b.example --connect sip.b.example:5061",
+    ),
+];
+
+/// The command with its examples.
+pub(super) fn with_examples(command: Command) -> Command {
+    EXAMPLES
+        .iter()
+        .fold(command, |command, (path, text)| add(command, path, text))
+}
+
+fn add(command: Command, path: &[&str], text: &str) -> Command {
+    match path.split_first() {
+        None if command.get_after_help().is_none() => command.after_help(format!("Examples:\n{text}")),
+        Some((first, rest)) if command.find_subcommand(first).is_some() => {
+            command.mut_subcommand(*first, |sub| add(sub, rest, text))
+        }
+        _ => command,
+    }
+}
