@@ -9,8 +9,8 @@ use core::hash::Hasher as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use super::commit::Promise;
-use super::notifier::Tag;
 use super::slots::SlotId;
+use super::subscription::Tag;
 use super::timers::Kind;
 use super::{Engine, record};
 use crate::sip::time::Now;

@@ -87,8 +87,8 @@ impl Engine {
             .subscriptions
             .iter()
             .filter(|(_, s)| {
-                let source = &s.reach.source;
-                gone(source.flow) || (source.flow.is_none() && kept_out(source.remote.ip()))
+                let origin = &s.reach.origin;
+                gone(origin.flow) || (origin.flow.is_none() && kept_out(origin.remote.ip()))
             })
             .map(|(id, _)| id)
             .collect();

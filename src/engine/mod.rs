@@ -35,6 +35,7 @@ mod route_token;
 mod sides;
 mod slots;
 mod status;
+mod subscription;
 mod timers;
 mod undo;
 mod upstream;

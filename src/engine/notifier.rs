@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use super::commit::Promise;
 use super::forward::{Owner, is_reliable};
-use super::reach::Reach;
+use super::reach::{Origin, Reach};
 use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
 use super::slots::SlotId;
+use super::subscription::{Subscription, Tag};
 use super::timers::Kind;
 use super::undo::Undo;
 use super::{Engine, record};
@@ -23,14 +24,10 @@ use crate::sip::dialog::{Dialog, Parts};
 use crate::sip::field::{EventHeader, NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::Malformed;
-use crate::sip::net::{Destination, Source};
+use crate::sip::net::Destination;
 use crate::sip::time::Now;
 use crate::sip::transaction::Why;
-use crate::sip::uri::Aor;
 use crate::sip::write;
-
-/// Our tag of a subscription: random, and its key.
-pub(super) type Tag = [u8; 16];
 
 /// A NOTIFY whose transport failed is tried again after this, until the subscription expires.
 const RETRY_MS: u64 = 10_000;
@@ -39,64 +36,7 @@ const CSEQ_BLOCK: u32 = 64;
 /// The next block is reserved this much early, so that it is durable before its first number is used.
 const CSEQ_MARGIN: u32 = 16;
 
-/// One subscription we serve.
-#[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) resource: SlotId,
-    /// Its place in the resource's list of watchers.
-    place: u32,
-    pub(super) tag: Tag,
-    pub(super) watcher: Box<str>,
-    pub(super) dialog: Dialog,
-    pub(super) call_id: Box<[u8]>,
-    pub(super) event_id: Option<Box<[u8]>>,
-    pub(super) reach: Reach,
-    pub(super) expires_wall_ms: u64,
-    /// The sequence number up to which the store has been told.
-    pub(super) cseq_ceiling: u32,
-    pacing: Pacing,
-    /// Version last sent.
-    sent: u32,
-    in_flight: bool,
-    /// The NOTIFY in flight went as a datagram.
-    by_datagram: bool,
-    /// Something newer than what was sent last waits.
-    dirty: bool,
-    /// A NOTIFY that must go whatever the pacing says: after a refresh, or the first.
-    owed: bool,
-    ending: Option<Reason>,
-    tried_flow: bool,
-    /// Answers to its SUBSCRIBEs that wait for the store; no NOTIFY may overtake them.
-    unconfirmed: u8,
-    /// When it was made or refreshed, by [`Engine::moment`].
-    pub(super) born: u64,
-}
-
-/// Of a subscription whose record does not say when it was made.
-pub(super) const UNKNOWN_BIRTH: u64 = u64::MAX;
-
-impl Subscription {
-    /// Whether the watcher has confirmed a version, and nothing else is due to it.
-    pub(super) fn has_seen(&self, version: u32) -> bool {
-        let quiet = !self.in_flight && !self.dirty && !self.owed && self.unconfirmed == 0;
-        quiet && self.sent == version && self.ending.is_none()
-    }
-
-    /// The watcher confirmed this version before the restart.
-    pub(super) fn mark_seen(&mut self, version: u32) {
-        (self.sent, self.dirty, self.owed) = (version, false, false);
-    }
-}
-
 impl Engine {
-    /// The subscription of our tag, if Call-ID fits, and who holds it.
-    pub(super) fn subscription_by_tag(&self, tag: &[u8], call_id: &[u8]) -> Option<(SlotId, Party)> {
-        let tag: Tag = tag.try_into().ok()?;
-        let id = *self.presence.by_tag.get(&tag)?;
-        let subscription = self.presence.subscriptions.get(id)?;
-        (*subscription.call_id == *call_id).then_some((id, subscription.reach.party))
-    }
-
     /// What a SUBSCRIBE must say before anything is made of it. `Err(())` means it has been answered.
     fn read_subscribe(&mut self, now: Now, request: &Request<'_>) -> Result<u32, ()> {
         let view = request.view;
@@ -153,9 +93,9 @@ impl Engine {
             Ok(dialog) => dialog,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
-        let watcher = Aor::parse(&String::from_utf8_lossy(request.essentials.from.uri)).map(|a| a.to_string());
-        let watcher = watcher.unwrap_or_default();
-        if expires_s > 0 && self.held_by(&watcher) >= self.snapshot.presence.max_subscriptions as usize {
+        let watcher = self.watcher_key(request.essentials.from.uri);
+        if expires_s > 0 && self.presence.held_by_watcher(watcher) >= self.snapshot.presence.max_subscriptions as usize
+        {
             return self.answer(now, request, Answer::new(403, "Too Many Subscriptions"));
         }
         let resource = resource(self);
@@ -168,13 +108,12 @@ impl Engine {
             resource,
             place: 0,
             tag: dialog_tag,
-            watcher: watcher.into(),
+            watcher,
             dialog,
-            call_id: request.essentials.call_id.into(),
             event_id: event_id.map(Into::into),
             reach: Reach {
                 party,
-                source: *request.source,
+                origin: request.source.into(),
             },
             expires_wall_ms: now.wall_ms + u64::from(expires_s) * 1000,
             cseq_ceiling: CSEQ_BLOCK,
@@ -199,10 +138,6 @@ impl Engine {
         self.confirm_subscription(now, request, id, expires_s, &dialog_tag);
     }
 
-    fn held_by(&self, watcher: &str) -> usize {
-        self.presence.held.get(watcher).copied().unwrap_or(0)
-    }
-
     fn dialog_of(&self, request: &Request<'_>, tag: &Tag) -> Result<Dialog, Malformed> {
         let (view, e) = (request.view, request.essentials);
         let contact = view.items(Name::Contact).next();
@@ -222,30 +157,11 @@ impl Engine {
         Dialog::new(&parts, 0, Some(e.cseq.number))
     }
 
-    /// Puts a subscription where it is found: by id, by tag, among the watchers of its resource.
-    pub(super) fn add_subscription(&mut self, subscription: Subscription) -> SlotId {
-        let (tag, resource, watcher) = (subscription.tag, subscription.resource, subscription.watcher.clone());
-        if let Some(count) = self.presence.held_by(subscription.reach.party) {
-            *count += 1;
-        }
-        let id = self.presence.subscriptions.insert(subscription);
-        self.presence.by_tag.insert(tag, id);
-        *self.presence.held.entry(watcher).or_insert(0) += 1;
-        if let Some(resource) = self.presence.resources.get_mut(resource) {
-            let place = resource.watchers.len() as u32;
-            resource.watchers.push(id);
-            if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
-                subscription.place = place;
-            }
-        }
-        id
-    }
-
     fn confirm_subscription(&mut self, now: Now, request: &Request<'_>, id: SlotId, expires_s: u32, tag: &Tag) {
         let expires = expires_s.to_string();
         let reach = Reach {
             party: Party::User(crate::policy::UserId(0)),
-            source: *request.source,
+            origin: request.source.into(),
         };
         let towards = self.reply_path(&reach);
         let contact = self.own_uri(towards, b"", false);
@@ -269,12 +185,12 @@ impl Engine {
     }
 
     /// A refresh, or an end, that was refused for want of a store: all is as before.
-    pub(super) fn take_back_refresh(&mut self, now: Now, id: SlotId, source: Source, expires_wall_ms: u64) {
+    pub(super) fn take_back_refresh(&mut self, now: Now, id: SlotId, origin: Origin, expires_wall_ms: u64) {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
         subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
-        (subscription.reach.source, subscription.expires_wall_ms) = (source, expires_wall_ms);
+        (subscription.reach.origin, subscription.expires_wall_ms) = (origin, expires_wall_ms);
         (subscription.ending, subscription.owed) = (None, false);
         let left = expires_wall_ms.saturating_sub(now.wall_ms);
         self.wheel.arm(now.mono_ms + left, Kind::Subscription, id);
@@ -284,11 +200,11 @@ impl Engine {
     }
 
     fn reply_path(&self, reach: &Reach) -> Destination {
-        match reach.source.flow {
+        match reach.origin.flow {
             Some(flow) => Destination::Flow(flow),
             None => Destination::Datagram {
-                listener: self.datagram_listener(reach.source.remote.ip(), reach.source.listener),
-                to: SocketAddr::new(reach.source.remote.ip(), reach.source.remote.port()),
+                listener: self.datagram_listener(reach.origin.remote.ip(), reach.origin.listener),
+                to: SocketAddr::new(reach.origin.remote.ip(), reach.origin.remote.port()),
             },
         }
     }
@@ -312,10 +228,10 @@ impl Engine {
         subscription.born = born;
         let undo = Undo::Refresh {
             subscription: id,
-            source: subscription.reach.source,
+            origin: subscription.reach.origin,
             expires_wall_ms: subscription.expires_wall_ms,
         };
-        subscription.reach.source = *request.source;
+        subscription.reach.origin = request.source.into();
         subscription.expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
         subscription.owed = true;
         subscription.tried_flow = false;
@@ -377,7 +293,7 @@ impl Engine {
         if subscription.in_flight || subscription.unconfirmed > 0 {
             return;
         }
-        let to = match (subscription.tried_flow, subscription.reach.source.flow) {
+        let to = match (subscription.tried_flow, subscription.reach.origin.flow) {
             (true, Some(flow)) => Destination::Flow(flow),
             _ => self.destination(&subscription.reach, subscription.dialog.next_uri()),
         };
@@ -501,7 +417,7 @@ impl Engine {
         };
         match why {
             Why::Timeout if !peer_down => self.remove_subscription(id),
-            Why::Transport if !subscription.tried_flow && subscription.reach.source.flow.is_some() => {
+            Why::Transport if !subscription.tried_flow && subscription.reach.origin.flow.is_some() => {
                 subscription.tried_flow = true;
                 self.notify_now(now, id);
             }
@@ -539,98 +455,6 @@ impl Engine {
         subscription.in_flight = false;
         self.notify_now(now, id);
         self.remove_subscription(id);
-    }
-
-    /// Takes a subscription away without a word.
-    pub(super) fn remove_subscription(&mut self, id: SlotId) {
-        let Some(subscription) = self.presence.subscriptions.remove(id) else {
-            return;
-        };
-        self.presence.by_tag.remove(&subscription.tag);
-        if subscription.by_datagram {
-            self.presence.unanswered -= 1;
-        }
-        self.persist(record::subscription_key(&subscription.tag), None);
-        if let Some(count) = self.presence.held_by(subscription.reach.party) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(count) = self.presence.held.get_mut(&subscription.watcher) {
-            *count -= 1;
-            if *count == 0 {
-                self.presence.held.remove(&subscription.watcher);
-            }
-        }
-        let Some(resource) = self.presence.resources.get_mut(subscription.resource) else {
-            return;
-        };
-        let place = subscription.place as usize;
-        if resource.watchers.get(place) == Some(&id) {
-            resource.watchers.swap_remove(place);
-            let moved = resource.watchers.get(place).copied();
-            if let Some(other) = moved.and_then(|m| self.presence.subscriptions.get_mut(m)) {
-                other.place = subscription.place;
-            }
-        }
-        self.upstream_unwatched(subscription.resource);
-        self.forget_if_idle(subscription.resource);
-    }
-}
-
-/// A subscription as the store kept it.
-pub(super) struct Restored<'a> {
-    pub(super) resource: SlotId,
-    pub(super) tag: Tag,
-    pub(super) watcher: &'a str,
-    pub(super) dialog: Dialog,
-    pub(super) call_id: &'a [u8],
-    pub(super) event_id: Option<Box<[u8]>>,
-    pub(super) reach: Reach,
-    pub(super) expires_wall_ms: u64,
-    pub(super) cseq_ceiling: u32,
-    pub(super) born: u64,
-}
-
-impl Engine {
-    /// Puts a subscription back after a restart. Whether its watcher is told anything is decided once all is back.
-    pub(super) fn restored_subscription(&mut self, restored: Restored<'_>) -> SlotId {
-        let Restored {
-            resource,
-            tag,
-            watcher,
-            dialog,
-            call_id,
-            event_id,
-            reach,
-            expires_wall_ms,
-            cseq_ceiling,
-            born,
-        } = restored;
-        let id = self.add_subscription(Subscription {
-            resource,
-            place: 0,
-            tag,
-            watcher: watcher.into(),
-            dialog,
-            call_id: call_id.into(),
-            event_id,
-            reach,
-            expires_wall_ms,
-            cseq_ceiling,
-            pacing: Pacing::default(),
-            sent: 0,
-            in_flight: false,
-            by_datagram: false,
-            dirty: true,
-            owed: true,
-            ending: None,
-            tried_flow: false,
-            unconfirmed: 0,
-            born,
-        });
-        if born != UNKNOWN_BIRTH {
-            self.presence.moment = self.presence.moment.max(born);
-        }
-        id
     }
 }
 

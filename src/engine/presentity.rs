@@ -10,10 +10,10 @@ use hashbrown::HashMap;
 
 use super::commit::Promise;
 use super::delivered::Keeping;
-use super::notifier::Subscription;
 use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
+use super::subscription::{Held, Subscription, Tags};
 use super::timers::Kind;
 use super::undo::Undo;
 use super::{Engine, record};
@@ -78,9 +78,8 @@ pub(super) struct Presence {
     pub(super) resources: Slots<Resource>,
     local: HashMap<Aor, SlotId>,
     pub(super) subscriptions: Slots<Subscription>,
-    pub(super) by_tag: HashMap<super::notifier::Tag, SlotId>,
-    /// Subscriptions held by each watcher.
-    pub(super) held: HashMap<Box<str>, usize>,
+    pub(super) tags: Tags,
+    pub(super) held: Held,
     /// Subscriptions held by each peer; the index is the [`crate::sip::net::PeerId`].
     pub(super) held_by_peer: Vec<u32>,
     fan_out: VecDeque<FanOut>,

@@ -10,8 +10,29 @@ use smallvec::SmallVec;
 
 use super::{Engine, ListenerAddress};
 use crate::policy::Party;
-use crate::sip::net::{Destination, ListenerId, PeerId, Source, Transport};
+use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
 use crate::sip::uri::{Host, Uri};
+
+/// Where something came from, as long as it is kept: a [`Source`] without what only the moment of arrival needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) transport: Transport,
+    pub(super) remote: SocketAddr,
+    pub(super) listener: Option<ListenerId>,
+    /// The connection, while it lives.
+    pub(super) flow: Option<FlowId>,
+}
+
+impl From<&Source> for Origin {
+    fn from(source: &Source) -> Self {
+        Self {
+            transport: source.transport,
+            remote: source.remote,
+            listener: source.listener,
+            flow: source.flow,
+        }
+    }
+}
 
 /// A side of a dialog, a binding or a subscription, as far as reaching it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +40,7 @@ pub(super) struct Reach {
     /// Who it is.
     pub(super) party: Party,
     /// Where its last request came from.
-    pub(super) source: Source,
+    pub(super) origin: Origin,
 }
 
 impl Engine {
@@ -27,44 +48,44 @@ impl Engine {
     pub(super) fn destination(&self, reach: &Reach, uri: &[u8]) -> Destination {
         let claim = claimed_address(uri);
         match reach.party {
-            Party::Peer(peer) => self.peer_destination(peer, &reach.source, claim),
-            Party::User(_) => self.client_destination(&reach.source, uri),
+            Party::Peer(peer) => self.peer_destination(peer, &reach.origin, claim),
+            Party::User(_) => self.client_destination(&reach.origin, uri),
         }
     }
 
-    fn peer_destination(&self, peer: PeerId, source: &Source, claim: Option<(Transport, SocketAddr)>) -> Destination {
-        let transport = self.snapshot.peer(peer).map_or(source.transport, |p| p.transport);
-        let allowed = claim.filter(|(_, to)| to.ip() == source.remote.ip() || self.peer_has_address(peer, to.ip()));
+    fn peer_destination(&self, peer: PeerId, origin: &Origin, claim: Option<(Transport, SocketAddr)>) -> Destination {
+        let transport = self.snapshot.peer(peer).map_or(origin.transport, |p| p.transport);
+        let allowed = claim.filter(|(_, to)| to.ip() == origin.remote.ip() || self.peer_has_address(peer, to.ip()));
         let to = match allowed {
             Some((_, to)) => Some(to),
             None => self.peers.first_target(peer, transport),
         };
         match (transport, to) {
             (Transport::Udp, to) => {
-                let to = to.unwrap_or(source.remote);
+                let to = to.unwrap_or(origin.remote);
                 Destination::Datagram {
-                    listener: self.datagram_listener(to.ip(), source.listener),
+                    listener: self.datagram_listener(to.ip(), origin.listener),
                     to,
                 }
             }
             (_, Some(to)) => Destination::Peer { peer, transport, to },
-            (_, None) => match source.flow {
+            (_, None) => match origin.flow {
                 Some(flow) => Destination::Flow(flow),
                 None => Destination::Peer {
                     peer,
                     transport,
-                    to: source.remote,
+                    to: origin.remote,
                 },
             },
         }
     }
 
     /// Where a request for a client goes that was last heard from `source` and names `uri`.
-    pub(super) fn client_destination(&self, source: &Source, uri: &[u8]) -> Destination {
-        let same_host = claimed_address(uri).filter(|(_, to)| to.ip() == source.remote.ip());
-        match (source.flow, same_host) {
+    pub(super) fn client_destination(&self, origin: &Origin, uri: &[u8]) -> Destination {
+        let same_host = claimed_address(uri).filter(|(_, to)| to.ip() == origin.remote.ip());
+        match (origin.flow, same_host) {
             // A client that listens beside its connection names that port; a dead connection must not cost the state.
-            (Some(flow), Some((Transport::Tcp, to))) if to.port() != source.remote.port() => {
+            (Some(flow), Some((Transport::Tcp, to))) if to.port() != origin.remote.port() => {
                 if self.flows.contains_key(&flow) {
                     Destination::Flow(flow)
                 } else {
@@ -74,9 +95,9 @@ impl Engine {
             (Some(flow), _) => Destination::Flow(flow),
             (None, Some((Transport::Tcp, to))) => Destination::Contact { to },
             (None, claim) => {
-                let to = claim.map_or(source.remote, |(_, to)| to);
+                let to = claim.map_or(origin.remote, |(_, to)| to);
                 Destination::Datagram {
-                    listener: self.datagram_listener(to.ip(), source.listener),
+                    listener: self.datagram_listener(to.ip(), origin.listener),
                     to,
                 }
             }

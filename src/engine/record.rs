@@ -10,16 +10,16 @@ use bytes::Bytes;
 use super::Engine;
 use super::delivered::Delivered;
 use super::messages::Stored;
-use super::notifier::{Subscription, UNKNOWN_BIRTH};
-use super::reach::Reach;
+use super::reach::{Origin, Reach};
 use super::registrar::Binding;
 use super::slots::SlotId;
+use super::subscription::{Restored, Subscription};
 use super::timers::Kind;
 use super::upstream::{Key, Upstream};
 use crate::event::publication::{Entry, Kept};
 use crate::policy::{Party, Snapshot};
 use crate::sip::dialog::Dialog;
-use crate::sip::net::{ListenerId, PeerId, Source, Transport};
+use crate::sip::net::{ListenerId, PeerId, Transport};
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
 
@@ -105,11 +105,10 @@ impl Writer {
         self
     }
 
-    fn source(self, source: &Source) -> Self {
-        self.bytes(source.remote.to_string().as_bytes())
-            .bytes(source.local.to_string().as_bytes())
-            .bytes(source.transport.param().as_bytes())
-            .number(source.listener.map_or(u64::MAX, |l| u64::from(l.0)))
+    fn origin(self, origin: &Origin) -> Self {
+        self.bytes(origin.remote.to_string().as_bytes())
+            .bytes(origin.transport.param().as_bytes())
+            .number(origin.listener.map_or(u64::MAX, |l| u64::from(l.0)))
     }
 
     fn done(self) -> Box<[u8]> {
@@ -149,14 +148,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Connections do not survive a restart; the address they came from does.
-    fn source(&mut self) -> Option<Source> {
-        let (remote, local) = (self.address()?, self.address()?);
+    fn origin(&mut self) -> Option<Origin> {
+        let remote = self.address()?;
         let transport = Transport::from_name(self.bytes()?)?;
         let listener = u16::try_from(self.number()?).ok().map(ListenerId);
-        Some(Source {
+        Some(Origin {
             transport,
             remote,
-            local,
             listener,
             flow: None,
         })
@@ -193,7 +191,7 @@ pub(super) fn binding(binding: &Binding) -> Box<[u8]> {
         .bytes(&binding.call_id)
         .number(u64::from(binding.cseq))
         .number(binding.expires_wall_ms)
-        .source(&binding.source)
+        .origin(&binding.origin)
         .bytes(binding.path.as_deref().unwrap_or_default())
         .done()
 }
@@ -205,7 +203,7 @@ fn read_binding(r: &mut Reader<'_>) -> Option<Binding> {
         call_id: Bytes::copy_from_slice(r.bytes()?),
         cseq: r.small()?,
         expires_wall_ms: r.number()?,
-        source: r.source()?,
+        origin: r.origin()?,
         path: Some(Bytes::copy_from_slice(r.bytes()?)).filter(|p| !p.is_empty()),
     })
 }
@@ -263,11 +261,9 @@ pub(super) fn subscription(s: &Subscription, resource: &Aor, upstream: Option<&K
     let writer = Writer::new()
         .bytes(resource.to_string().as_bytes())
         .bytes(&peer_view)
-        .bytes(s.watcher.as_bytes())
-        .bytes(&s.call_id)
         .bytes(s.event_id.as_deref().unwrap_or_default())
         .bytes(party.as_bytes())
-        .source(&s.reach.source)
+        .origin(&s.reach.origin)
         .number(s.expires_wall_ms)
         .number(u64::from(s.cseq_ceiling));
     dialog_fields(writer, Some(&s.dialog)).number(s.born).done()
@@ -438,12 +434,10 @@ impl Engine {
     }
 
     fn restore_subscription(&mut self, now: Now, tag: &[u8], r: &mut Reader<'_>) -> Option<bool> {
-        let (aor, view, watcher) = (Aor::parse(r.text()?)?, r.bytes()?, r.text()?);
-        let (call_id, event_id, name) = (r.bytes()?, r.bytes()?, r.text()?);
-        let (source, expires_wall_ms, ceiling) = (r.source()?, r.number()?, r.small()?);
-        let dialog = read_dialog(r, ceiling)??;
-        // Older records do not say.
-        let born = if r.0.is_empty() { UNKNOWN_BIRTH } else { r.number()? };
+        let (aor, view) = (Aor::parse(r.text()?)?, r.bytes()?);
+        let (event_id, name) = (r.bytes()?, r.text()?);
+        let (origin, expires_wall_ms, ceiling) = (r.origin()?, r.number()?, r.small()?);
+        let (dialog, born) = (read_dialog(r, ceiling)??, r.number()?);
         let Some(party) = party(&self.snapshot, name).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
@@ -453,13 +447,11 @@ impl Engine {
             self.upstream_resource(view)
         };
         let Some(resource) = resource else { return Some(false) };
-        let reach = Reach { party, source };
-        let restored = super::notifier::Restored {
+        let reach = Reach { party, origin };
+        let restored = Restored {
             resource,
             tag: tag.try_into().ok()?,
-            watcher,
             dialog,
-            call_id,
             event_id: (!event_id.is_empty()).then(|| event_id.into()),
             reach,
             expires_wall_ms,

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::commit::Promise;
 use super::forward::Hop;
+use super::reach::Origin;
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
@@ -17,7 +18,6 @@ use super::{Engine, record};
 use crate::sip::field::{NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::{Malformed, View};
-use crate::sip::net::Source;
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri};
 
@@ -30,7 +30,7 @@ pub(super) struct Binding {
     pub(super) call_id: Bytes,
     pub(super) cseq: u32,
     pub(super) expires_wall_ms: u64,
-    pub(super) source: Source,
+    pub(super) origin: Origin,
     /// Path values, top first, joined by commas.
     pub(super) path: Option<Bytes>,
 }
@@ -219,7 +219,7 @@ impl Engine {
                 call_id: Bytes::copy_from_slice(call_id),
                 cseq,
                 expires_wall_ms: now.wall_ms + granted,
-                source: *request.source,
+                origin: request.source.into(),
                 path: path.clone(),
             };
             self.put_binding(now, id, aor, binding, granted);
@@ -342,7 +342,7 @@ impl Engine {
                 Hop {
                     uri: Some(b.uri.clone()),
                     path: b.path.clone(),
-                    destinations: smallvec::smallvec![self.client_destination(&b.source, next)],
+                    destinations: smallvec::smallvec![self.client_destination(&b.origin, next)],
                 }
             })
             .collect()

@@ -54,7 +54,7 @@ impl Engine {
                     true => Reason::NoResource,
                     false => Reason::Rejected,
                 };
-                (lost || is_withdrawn(plan, s.reach.party, &s.watcher, about)).then_some((id, reason))
+                (lost || is_withdrawn(plan, s.reach.party, &s.watcher(), about)).then_some((id, reason))
             })
             .collect();
         for (id, reason) in all {

@@ -99,6 +99,17 @@ impl<T> Slots<T> {
             .as_ref()
     }
 
+    /// The value at a place, whichever that is, and its present id.
+    #[must_use]
+    pub(super) fn at(&self, index: u32) -> Option<(SlotId, &T)> {
+        let slot = self.slots.get(index as usize)?;
+        let id = SlotId {
+            index,
+            generation: slot.generation,
+        };
+        slot.value.as_ref().map(|value| (id, value))
+    }
+
     /// The value for changing, if the id is still current.
     pub(super) fn get_mut(&mut self, id: SlotId) -> Option<&mut T> {
         self.slots

@@ -138,15 +138,15 @@ impl Engine {
     /// All subscriptions served.
     #[must_use]
     pub fn subscription_status(&self, now: Now) -> Vec<SubscriptionStatus> {
-        let one = |(_, s): (super::slots::SlotId, &super::notifier::Subscription)| SubscriptionStatus {
-            watcher: s.watcher.to_string(),
+        let one = |(_, s): (super::slots::SlotId, &super::subscription::Subscription)| SubscriptionStatus {
+            watcher: s.watcher(),
             presentity: self
                 .presence
                 .resources
                 .get(s.resource)
                 .map(|r| r.aor.to_string())
                 .unwrap_or_default(),
-            from: format!("{} {}", s.reach.source.remote, s.reach.source.transport.param()),
+            from: format!("{} {}", s.reach.origin.remote, s.reach.origin.transport.param()),
             expires_s: s.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
         };
         self.presence.subscriptions.iter().map(one).collect()
@@ -161,7 +161,7 @@ impl Engine {
             .map(|(e, b)| RegistrationStatus {
                 aor: e.aor.to_string(),
                 contact: String::from_utf8_lossy(&b.uri).into_owned(),
-                from: format!("{} {}", b.source.remote, b.source.transport.param()),
+                from: format!("{} {}", b.origin.remote, b.origin.transport.param()),
                 expires_s: b.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
             })
             .collect()

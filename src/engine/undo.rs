@@ -2,12 +2,12 @@
 
 use smallvec::SmallVec;
 
+use super::reach::Origin;
 use super::registrar::Binding;
 use super::slots::SlotId;
 use super::timers::Kind;
 use super::{Engine, record};
 use crate::event::publication;
-use crate::sip::net::Source;
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
 
@@ -27,7 +27,7 @@ pub(super) enum Undo {
     /// A subscription before its refresh or its end.
     Refresh {
         subscription: SlotId,
-        source: Source,
+        origin: Origin,
         expires_wall_ms: u64,
     },
     /// A message was not kept yet.
@@ -54,9 +54,9 @@ impl Engine {
             Undo::NewSubscription(id) => self.remove_subscription(id),
             Undo::Refresh {
                 subscription,
-                source,
+                origin,
                 expires_wall_ms,
-            } => self.take_back_refresh(now, subscription, source, expires_wall_ms),
+            } => self.take_back_refresh(now, subscription, origin, expires_wall_ms),
             Undo::Message { mailbox, id } => self.forget_message(mailbox, id),
         }
     }
@@ -90,7 +90,7 @@ impl Engine {
                 let entry = resource.publications.by_id(core::str::from_utf8(part).ok()?)?;
                 Some(record::publication(entry))
             }
-            b's' => self.subscription_value(*self.presence.by_tag.get(part)?),
+            b's' => self.subscription_value(self.presence.tagged(part)?),
             b'u' => self.upstream_value(key),
             b'm' => self.messages.get(&Aor::parse(owner)?, part).map(Into::into),
             _ => None,

@@ -113,6 +113,26 @@ impl Dialog {
         &self.text[self.routes_end as usize..]
     }
 
+    /// The Call-ID.
+    #[must_use]
+    pub fn call_id(&self) -> &[u8] {
+        self.line_value(b"Call-ID: ")
+    }
+
+    /// The other side's address: the URI in To.
+    #[must_use]
+    pub fn remote_uri(&self) -> &[u8] {
+        let to = self.line_value(b"To: ");
+        NameAddr::parse(to).map_or(to, |address| address.uri)
+    }
+
+    /// The value of one of the finished lines behind the routes, which hold no line break inside.
+    fn line_value(&self, name: &[u8]) -> &[u8] {
+        let mut lines = self.identity_lines().split(|b| *b == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        value.strip_suffix(b"\r").unwrap_or(value)
+    }
+
     /// The URI whose address our requests go to.
     #[must_use]
     pub fn next_uri(&self) -> &[u8] {
@@ -161,7 +181,11 @@ fn line(text: &mut Vec<u8>, name: &[u8], parts: &[&[u8]]) {
     text.extend_from_slice(name);
     text.extend_from_slice(b": ");
     for part in parts {
-        text.extend(part.iter().filter(|b| !matches!(b, b'\r' | b'\n' | 0)));
+        if memchr::memchr3(b'\r', b'\n', 0, part).is_none() {
+            text.extend_from_slice(part);
+        } else {
+            text.extend(part.iter().filter(|b| !matches!(b, b'\r' | b'\n' | 0)));
+        }
     }
     text.extend_from_slice(b"\r\n");
 }
@@ -213,6 +237,7 @@ mod tests {
         );
         let dialog = Dialog::new(&parts(&[]), 0, None)?;
         assert_eq!(dialog.next_uri(), b"sip:b@10.0.0.2:5070");
+        assert_eq!((dialog.call_id(), dialog.remote_uri()), (&b"c1"[..], &b"sip:b@y"[..]));
         Ok(())
     }
 

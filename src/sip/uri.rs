@@ -377,14 +377,23 @@ impl Aor {
 
 impl fmt::Display for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.user.bytes() {
-            if shown_plainly(byte) {
-                write!(f, "{}", char::from(byte))?;
-            } else {
+        let mut rest = &*self.user;
+        while let Some(at) = rest.bytes().position(|byte| !shown_plainly(byte)) {
+            // What must be escaped is escaped byte by byte, up to the next plain one.
+            let end = rest
+                .bytes()
+                .skip(at)
+                .position(shown_plainly)
+                .map_or(rest.len(), |n| at + n);
+            f.write_str(&rest[..at])?;
+            for byte in rest[at..end].bytes() {
                 write!(f, "%{byte:02X}")?;
             }
+            rest = &rest[end..];
         }
-        write!(f, "@{}", self.domain)
+        f.write_str(rest)?;
+        f.write_str("@")?;
+        f.write_str(&self.domain)
     }
 }
 
