@@ -9,7 +9,8 @@ use crate::config::plan::Plan;
 use crate::event::Reason;
 use crate::policy::snapshot::ClientCertificate;
 use crate::policy::{self, Identity, Snapshot};
-use crate::sip::net::{FlowId, ListenerId, Transport};
+use crate::sip::net::{FlowId, ListenerId, Source, Transport};
+use crate::sip::time::Now;
 
 /// For the log of a connection that ends.
 const WITHDRAWN: &str = "its trust was withdrawn";
@@ -95,9 +96,30 @@ impl Engine {
         for id in ends {
             self.dismiss(now, id, Reason::Rejected);
         }
+        self.forget_bindings_from(now, lost);
         self.drain_layer(now);
         for (flow, why) in lost {
             self.outputs.push_back(Output::Close { flow: *flow, why });
+        }
+    }
+}
+
+impl Engine {
+    /// Contacts that registered from where nobody may come from any more go: nothing may be sent there.
+    fn forget_bindings_from(&mut self, now: Now, lost: &[(FlowId, &'static str)]) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let gone = |source: &Source| match source.flow {
+            Some(flow) => lost.iter().any(|l| l.0 == flow && l.1 == KEPT_OUT),
+            None => !policy::may_stay(&snapshot, source.remote.ip(), &self.no_tls),
+        };
+        let all = self.registrar.iter();
+        let bindings = all.flat_map(|e| e.bindings.iter().map(move |b| (e, b)));
+        let ends: Vec<_> = bindings
+            .filter(|(_, b)| gone(&b.source))
+            .map(|(e, b)| (e.aor.clone(), b.uri.clone()))
+            .collect();
+        for (aor, uri) in ends {
+            self.forget_binding(now, &aor, &uri);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Subscriptions follow their watchers to their new ids. Those that end belong to nobody any more.
+    /// Subscriptions follow their watchers to their new ids; whoever has none has been dismissed.
     fn follow_parties(&mut self, plan: &Plan) {
         let ids: Vec<SlotId> = self.presence.subscriptions.iter().map(|(id, _)| id).collect();
         for id in ids {

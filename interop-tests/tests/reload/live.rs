@@ -104,11 +104,16 @@ fn what_is_added_leaves_live_dialogs_alone() -> Outcome {
         )?;
         site.edit("acl:", "routes: [{ match: { suffix: .e.example }, peer: d }]\nacl:")?;
         let plan = site.change("deny: 192.0.2.1 }", "deny: 192.0.2.1 }, { deny: 192.0.2.2 }")?;
-        for part in ["Usererin@a.example", "Peerd", "Route*.e.example", "Aclacl.incoming"] {
+        for part in [
+            "+usererin@a.example",
+            "+peerd",
+            "+route*.e.example",
+            "~accesslistacl.incoming",
+        ] {
             assert!(plan.contains(part), "{family:?}: {plan}");
         }
         assert!(
-            plan.contains("\"withdrawn\":[\"Acl\"]") && plan.contains("\"restart\":[]"),
+            plan.contains("\"withdrawn\":[\"fewermayconnect:") && plan.contains("\"restart\":[]"),
             "{plan}"
         );
 

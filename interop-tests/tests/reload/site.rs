@@ -60,6 +60,15 @@ impl Site {
 
     /// Starts it with what `rest` says of the peers and anything else.
     pub(crate) fn start_with(family: Family, rest: impl FnOnce(&Far, &Far) -> String) -> Outcome<Self> {
+        Self::start_by(family, rest, Trestle::start)
+    }
+
+    /// The same, started by the caller in the directory it is given.
+    pub(crate) fn start_by(
+        family: Family,
+        rest: impl FnOnce(&Far, &Far) -> String,
+        start: impl FnOnce(&Path, Ports) -> Outcome<Trestle>,
+    ) -> Outcome<Self> {
         let (dir, ports, authority) = (tempfile::tempdir()?, Ports::free(family), Authority::new()?);
         authority.issue(A)?.write(dir.path(), A)?;
         let (b, c) = (
@@ -72,7 +81,7 @@ impl Site {
         let text = trestle::config(A, &ports, &rest(&b, &c));
         std::fs::write(dir.path().join("bridge.yaml"), text)?;
         Ok(Self {
-            bridge: Trestle::start(dir.path(), ports)?,
+            bridge: start(dir.path(), ports)?,
             authority,
             b,
             c,
