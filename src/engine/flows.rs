@@ -19,13 +19,28 @@ const NO_LISTENER: &str = "its listener is gone";
 
 impl Engine {
     /// Connections follow their peers to their new ids; those of peers that are trusted no more are lost.
-    pub(super) fn follow_flows(&mut self, plan: &Plan) {
-        for flow in self.flows.values_mut() {
+    pub(super) fn follow_flows(&mut self, plan: &Plan, old: &Snapshot) {
+        for id in self.flow_ids() {
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            let before = flow.owner.and_then(|id| old.peer(id)).map(|p| p.reuse);
+            let after = flow.owner.and_then(|id| plan.peer(id));
+            let after = after.and_then(|id| self.snapshot.peer(id)).map(|p| p.reuse);
+            if before != after && core::mem::take(&mut flow.offered) {
+                // The next request offers it again, if that is still wanted.
+                self.outputs.push_back(Output::Disown { flow: id });
+            }
             let known = [flow.owner, flow.peer].into_iter().flatten();
             flow.lost |= known.into_iter().any(|id| plan.peer(id).is_none());
             flow.owner = flow.owner.and_then(|id| plan.peer(id));
             flow.peer = flow.peer.and_then(|id| plan.peer(id));
         }
+    }
+
+    /// All open connections, in the order they were opened.
+    fn flow_ids(&self) -> Vec<FlowId> {
+        let mut ids: Vec<FlowId> = self.flows.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Judges every open connection again, after [`super::Input::Reload`]. `judge` takes the chain and whether we opened
@@ -36,11 +51,9 @@ impl Engine {
         closed: &[(ListenerId, SocketAddr)],
         mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity,
     ) {
-        let mut ids: Vec<FlowId> = self.flows.keys().copied().collect();
-        ids.sort_unstable();
         let snapshot = Arc::clone(&self.snapshot);
         let mut lost = Vec::new();
-        for id in ids {
+        for id in self.flow_ids() {
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             let again = match &*flow.identity {
                 Identity::TlsPeer { chain, .. } => Some(judge(chain, flow.source.listener.is_none())),
