@@ -7,7 +7,7 @@ use interop_tests::Outcome;
 use interop_tests::agent::Agent;
 use interop_tests::link::TlsSetup;
 use interop_tests::net::Family;
-use interop_tests::pki::Authority;
+use interop_tests::pki::{Authority, Certificate};
 use interop_tests::trestle::{self, Ports, Trestle, run};
 use interop_tests::trunk::Trunk;
 use tempfile::TempDir;
@@ -127,10 +127,15 @@ impl Site {
 
     /// Somebody of a peer, who comes in with this name in the certificate and wants everything over that connection.
     pub(crate) fn caller(&self, user: &str, far: &Far, name: &str) -> Outcome<Agent> {
+        self.caller_with(user, far, far.authority.issue(name)?)
+    }
+
+    /// The same with this certificate.
+    pub(crate) fn caller_with(&self, user: &str, far: &Far, own: Certificate) -> Outcome<Agent> {
         let setup = TlsSetup {
             ca: self.authority.pem.clone(),
             name: A.into(),
-            own: Some(far.authority.issue(name)?),
+            own: Some(own),
         };
         let domain = format!("{}.example", far.name);
         let mut agent = Agent::trunk(user, &domain, self.bridge.ports.trunk(), &setup)?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use interop_tests::Outcome;
 use interop_tests::agent::{Agent, PATIENCE};
 use interop_tests::net::Family;
-use interop_tests::pki::Authority;
+use interop_tests::pki::{Authority, Certificate};
+use interop_tests::trestle::run;
 
 use super::site::{A, Site, is_closed, is_open};
 
@@ -90,6 +91,45 @@ fn a_ca_that_is_added_disturbs_nobody() -> Outcome {
     site.user("alice")?.publish(None, "open", "both are good")?;
     bob.notified(&watch, "active", "both are good")?;
     assert!(is_open(&mut bob));
+    Ok(())
+}
+
+/// Runs `trestle cert` on a directory of its own beside the configuration.
+fn cert(site: &Site, args: &[&str]) -> Outcome {
+    let output = run(site.dir(), &[&["cert", "--dir", "pki"], args].concat())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+fn made(site: &Site, name: &str) -> Outcome<Certificate> {
+    let read = |kind: &str| std::fs::read_to_string(site.dir().join(format!("pki/{name}.{kind}")));
+    Ok(Certificate {
+        pem: read("pem")?,
+        key: read("key")?,
+    })
+}
+
+#[test]
+fn a_certificate_is_revoked() -> Outcome {
+    let site = Site::start(Family::V4, "")?;
+    cert(&site, &["ca"])?;
+    for name in ["one", "two"] {
+        cert(&site, &["issue", "b.example", "--domain", "b.example", "--out", name])?;
+    }
+    cert(&site, &["crl", "make"])?;
+    site.change("ca: [b-ca.pem]", "ca: [pki/ca.pem], crl: [pki/crl.pem]")?;
+    // Two connections of one peer, by two certificates: only one of them is revoked.
+    let mut stays = site.caller_with("betty", &site.b, made(&site, "two")?)?;
+    stays.alias = false;
+    assert!(is_open(&mut stays));
+    let bob = site.caller_with("bob", &site.b, made(&site, "one")?)?;
+    bob_loses("revoked", &site, bob, |site| {
+        cert(site, &["revoke", "pki/one.pem"])?;
+        reload(site)
+    })?;
+    assert!(is_open(&mut stays), "the other certificate is as good as before");
     Ok(())
 }
 
