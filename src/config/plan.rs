@@ -302,6 +302,7 @@ fn settings(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
         ("registrar", old.registrar != new.registrar, false),
         ("messages", old.messages != new.messages, false),
         ("store", old.store != new.store, true),
+        ("dns", old.dns != new.dns, true),
         ("limits", old.limits != new.limits, false),
         ("admin", old.admin != new.admin, true),
         ("log", old.log != new.log, false),

@@ -10,7 +10,7 @@ mod text;
 
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls};
-pub use service::{Admin, Limits, Log, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest};
+pub use service::{Admin, Dns, Limits, Log, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest};
 pub use text::{Count, Time};
 
 use schemars::JsonSchema;
@@ -49,6 +49,8 @@ pub struct Main {
     pub messages: Messages,
     /// Durable state.
     pub store: Store,
+    /// Finding peers by name.
+    pub dns: Dns,
     /// What is too much.
     pub limits: Limits,
     /// Administration.
