@@ -158,7 +158,7 @@ impl World {
                         let targets = to.map(|to| vec![(Transport::Udp, to)]).unwrap_or_default();
                         self.handle(Input::Resolved { token, targets });
                     }
-                    Output::Reuse { .. } | Output::Mark { .. } | Output::Reloaded { .. } => {}
+                    Output::Reuse { .. } | Output::Disown { .. } | Output::Mark { .. } | Output::Reloaded { .. } => {}
                     Output::Close { .. } | Output::Log(_) => {}
                 }
             }

@@ -137,6 +137,20 @@ impl Trestle {
         Ok(bridge)
     }
 
+    /// The same by a command that runs it in surroundings of its own.
+    ///
+    /// # Errors
+    /// When it does not get ready; the text is its output.
+    pub fn start_by(command: &mut Command, dir: &Path, ports: Ports) -> Outcome<Self> {
+        let mut bridge = Self {
+            process: Process::start(command.current_dir(dir), &dir.join("trestle.log"))?,
+            dir: dir.to_path_buf(),
+            ports,
+        };
+        bridge.wait()?;
+        Ok(bridge)
+    }
+
     fn wait(&mut self) -> Outcome {
         let socket = self.dir.join("data/trestle.sock");
         self.process.wait_until(Duration::from_secs(20), || {

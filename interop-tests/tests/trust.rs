@@ -3,6 +3,8 @@
 
 #[path = "trust/certs.rs"]
 mod certs;
+#[path = "trust/circle.rs"]
+mod circle;
 #[path = "trust/doctor.rs"]
 mod doctor;
 #[path = "trust/handshakes.rs"]

@@ -48,8 +48,8 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
         }
         "reload" => match crate::app::reload(config, shard) {
             Ok(plan) => json!({
-                "changes": plan.items.iter().map(|i| format!("{:?} {} {:?}", i.kind, i.name, i.change)).collect::<Vec<_>>(),
-                "withdrawn": plan.withdrawn.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>(),
+                "changes": plan.items.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "withdrawn": plan.withdrawn.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "restart": plan.restart,
             }),
             Err(problem) => json!({ "error": problem.to_string() }),

@@ -210,6 +210,7 @@ impl Shard {
                     }
                 }
                 Output::Reuse { flow, peer, at } => transports.adopt(flow, peer, at),
+                Output::Disown { flow } => transports.disown(flow),
                 Output::Reloaded { peers } => self.set_peers(&peers),
                 Output::Mark { flow, dscp } => {
                     if let Err(error) = transports.set_dscp(flow, dscp) {

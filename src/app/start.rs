@@ -97,7 +97,7 @@ async fn serve(path: &Path, loaded: Loaded, snapshot: Arc<Snapshot>) -> Result<(
     if restored > 0 {
         tracing::info!(records = restored, "restored");
     }
-    let shard = Shard::new(engine, settings, Some(store), Resolver::system(), started);
+    let shard = Shard::new(engine, settings, Some(store), resolver(&snapshot), started);
     let transports = Transports::new(Rc::clone(&shard) as Rc<dyn transport::Handler>, limits(&snapshot));
     shard.attach(transports.clone());
     listen(&shard, &transports, &snapshot)?;
@@ -109,6 +109,13 @@ async fn serve(path: &Path, loaded: Loaded, snapshot: Arc<Snapshot>) -> Result<(
     shard.close_store();
     let _ = std::fs::remove_file(&snapshot.admin.socket);
     Ok(())
+}
+
+fn resolver(snapshot: &Snapshot) -> Resolver {
+    match &snapshot.dns.servers[..] {
+        [] => Resolver::system(),
+        servers => Resolver::asking(servers),
+    }
 }
 
 /// At the first start: a CA and a certificate where the configuration wants them, if it wants them under the usual names.

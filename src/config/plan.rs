@@ -334,6 +334,7 @@ fn settings(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
         ("registrar", old.registrar != new.registrar, false),
         ("messages", old.messages != new.messages, false),
         ("store", old.store != new.store, true),
+        ("dns", old.dns != new.dns, true),
         ("limits", old.limits != new.limits, false),
         ("admin", old.admin != new.admin, true),
         (
@@ -355,34 +356,40 @@ impl fmt::Display for Plan {
         if self.is_empty() {
             return writeln!(f, "nothing changes");
         }
-        for Item { kind, name, change } in &self.items {
-            let sign = match change {
-                Change::Added => '+',
-                Change::Removed => '-',
-                Change::Changed => '~',
-            };
-            writeln!(f, "{sign} {} {name}", kind.name())?;
+        for item in &self.items {
+            writeln!(f, "{item}")?;
         }
         for withdrawn in &self.withdrawn {
-            match withdrawn {
-                Withdrawn::Peer(_, name) => {
-                    writeln!(f, "! trust in peer {name} ends: its connections and dialogs end")?
-                }
-                Withdrawn::PeerDomain(_, name) => {
-                    writeln!(f, "! a peer may no longer speak for {name}: those dialogs end")?
-                }
-                Withdrawn::User(_, name) => writeln!(f, "! user {name} must prove itself anew: its dialogs end")?,
-                Withdrawn::Presence(_, name) => {
-                    writeln!(f, "! {name} may no longer be watched: its watchers' dialogs end")?
-                }
-                Withdrawn::Domain(name) => writeln!(f, "! {name} is local no more: its dialogs end")?,
-                Withdrawn::Acl => writeln!(f, "! fewer may connect: open connections are judged again")?,
-            }
+            writeln!(f, "! {withdrawn}")?;
         }
         for name in &self.restart {
             writeln!(f, "! {name} takes effect after a restart")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Withdrawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(_, name) => write!(f, "trust in peer {name} ends: its connections and dialogs end"),
+            Self::PeerDomain(_, name) => write!(f, "a peer may no longer speak for {name}: those dialogs end"),
+            Self::User(_, name) => write!(f, "user {name} must prove itself anew: its dialogs end"),
+            Self::Presence(_, name) => write!(f, "{name} may no longer be watched: its watchers' dialogs end"),
+            Self::Domain(name) => write!(f, "{name} is local no more: its dialogs end"),
+            Self::Acl => f.write_str("fewer may connect: open connections are judged again"),
+        }
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.change {
+            Change::Added => '+',
+            Change::Removed => '-',
+            Change::Changed => '~',
+        };
+        write!(f, "{sign} {} {}", self.kind.name(), self.name)
     }
 }
 

@@ -505,6 +505,30 @@ store: {sync: process}
 }
 
 #[test]
+fn reuse_needs_tls_and_header_lines_have_bounds() {
+    let peer = |settings: &str| {
+        let text = format!("domains: [a.example]\npeers:\n  - {{name: b, domains: [b.example], {settings}}}\n");
+        problems(&[("bridge.yaml", &text), ("ca.pem", "")])
+    };
+    let tls = "transport: tls, tls: {ca: [ca.pem]}";
+    for fine in ["alias", "always", "never"] {
+        assert_eq!(peer(&format!("{tls}, reuse: {fine}")), "no problem");
+    }
+    let plain = "transport: tcp, addresses: [192.0.2.1]";
+    assert_eq!(peer(&format!("{plain}, reuse: never")), "no problem");
+    assert!(peer(&format!("{plain}, reuse: always")).contains("reached over TLS"));
+    let mixed = "transport: tcp, accept: [tls], tls: {ca: [ca.pem]}, reuse: alias";
+    assert!(peer(mixed).contains("reached over TLS"));
+    assert!(peer(&format!("{tls}, reuse: often")).contains("reuse"));
+    let limit = |n: u32| {
+        let text = format!("domains: [a.example]\nlimits: {{max_headers: {n}}}\n");
+        problems(&[("bridge.yaml", &text)])
+    };
+    assert_eq!((limit(16), limit(2048)), ("no problem".into(), "no problem".into()));
+    assert!(limit(15).contains("bridge.yaml:2:23") && limit(2049).contains("write 16 to 2048"));
+}
+
+#[test]
 fn the_schema_knows_every_key() {
     let schema = super::schema();
     let value: serde_json::Value = serde_json::from_str(&schema).expect("JSON");

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::reach::Origin;
 use super::slots::SlotId;
 use super::{Engine, Flow, Output};
 use crate::config::plan::Plan;
@@ -10,6 +11,7 @@ use crate::event::Reason;
 use crate::policy::snapshot::ClientCertificate;
 use crate::policy::{self, Identity, Snapshot};
 use crate::sip::net::{FlowId, ListenerId, Transport};
+use crate::sip::time::Now;
 
 /// For the log of a connection that ends.
 const WITHDRAWN: &str = "its trust was withdrawn";
@@ -18,13 +20,28 @@ const NO_LISTENER: &str = "its listener is gone";
 
 impl Engine {
     /// Connections follow their peers to their new ids; those of peers that are trusted no more are lost.
-    pub(super) fn follow_flows(&mut self, plan: &Plan) {
-        for flow in self.flows.values_mut() {
+    pub(super) fn follow_flows(&mut self, plan: &Plan, old: &Snapshot) {
+        for id in self.flow_ids() {
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            let before = flow.owner.and_then(|id| old.peer(id)).map(|p| p.reuse);
+            let after = flow.owner.and_then(|id| plan.peer(id));
+            let after = after.and_then(|id| self.snapshot.peer(id)).map(|p| p.reuse);
+            if before != after && core::mem::take(&mut flow.offered) {
+                // The next request offers it again, if that is still wanted.
+                self.outputs.push_back(Output::Disown { flow: id });
+            }
             let known = [flow.owner, flow.peer].into_iter().flatten();
             flow.lost |= known.into_iter().any(|id| plan.peer(id).is_none());
             flow.owner = flow.owner.and_then(|id| plan.peer(id));
             flow.peer = flow.peer.and_then(|id| plan.peer(id));
         }
+    }
+
+    /// All open connections, in the order they were opened.
+    fn flow_ids(&self) -> Vec<FlowId> {
+        let mut ids: Vec<FlowId> = self.flows.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Judges every open connection again, after [`super::Input::Reload`]. `judge` takes the chain and whether we opened
@@ -35,11 +52,9 @@ impl Engine {
         closed: &[(ListenerId, SocketAddr)],
         mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity,
     ) {
-        let mut ids: Vec<FlowId> = self.flows.keys().copied().collect();
-        ids.sort_unstable();
         let snapshot = Arc::clone(&self.snapshot);
         let mut lost = Vec::new();
-        for id in ids {
+        for id in self.flow_ids() {
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             let again = match &*flow.identity {
                 Identity::TlsPeer { chain, .. } => Some(judge(chain, flow.source.listener.is_none())),
@@ -95,9 +110,30 @@ impl Engine {
         for id in ends {
             self.dismiss(now, id, Reason::Rejected);
         }
+        self.forget_bindings_from(now, lost);
         self.drain_layer(now);
         for (flow, why) in lost {
             self.outputs.push_back(Output::Close { flow: *flow, why });
+        }
+    }
+}
+
+impl Engine {
+    /// Contacts that registered from where nobody may come from any more go: nothing may be sent there.
+    fn forget_bindings_from(&mut self, now: Now, lost: &[(FlowId, &'static str)]) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let gone = |origin: &Origin| match origin.flow {
+            Some(flow) => lost.iter().any(|l| l.0 == flow && l.1 == KEPT_OUT),
+            None => !policy::may_stay(&snapshot, origin.remote.ip(), &self.no_tls),
+        };
+        let all = self.registrar.iter();
+        let bindings = all.flat_map(|e| e.bindings.iter().map(move |b| (e, b)));
+        let ends: Vec<_> = bindings
+            .filter(|(_, b)| gone(&b.origin))
+            .map(|(e, b)| (e.aor.clone(), b.uri.clone()))
+            .collect();
+        for (aor, uri) in ends {
+            self.forget_binding(now, &aor, &uri);
         }
     }
 }

@@ -181,6 +181,11 @@ pub enum Output {
         /// Only for what goes to this address; `None`: for all.
         at: Option<core::net::SocketAddr>,
     },
+    /// Use a connection no more for what goes to the peer that opened it.
+    Disown {
+        /// The connection.
+        flow: FlowId,
+    },
     /// Mark what a connection sends with a differentiated services code point.
     Mark {
         /// The connection.

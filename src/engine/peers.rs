@@ -23,6 +23,8 @@ use hashbrown::HashMap;
 const RESOLVE_AGAIN_MS: u64 = 30_000;
 /// A peer that is not known to be well is probed this often.
 const UNWELL_MS: u64 = 2_000;
+/// Addresses that one round of probes tries: a peer is as well as the best of them.
+const PROBED: usize = 8;
 /// And this soon while there is no address at all.
 const RESOLVE_SOON_MS: u64 = 2_000;
 
@@ -51,6 +53,8 @@ pub(super) struct Health {
     probe: Option<ClientId>,
     /// When the next probe is due; a timer that fires before is an older one.
     due_ms: u64,
+    /// How many of its addresses have failed in the round of probes under way.
+    tried: usize,
     pub(super) since_wall_ms: u64,
 }
 
@@ -75,6 +79,12 @@ impl Peers {
     /// The first known address of a peer over a transport.
     pub(super) fn first_target(&self, peer: PeerId, transport: Transport) -> Option<SocketAddr> {
         self.targets_of(peer).find(|(t, _)| *t == transport).map(|(_, to)| to)
+    }
+
+    /// The addresses that a round of probes tries.
+    fn probed(&self, peer: PeerId, transport: Transport) -> impl Iterator<Item = SocketAddr> {
+        let reached = self.targets_of(peer).filter(move |(t, _)| *t == transport);
+        reached.map(|(_, to)| to).take(PROBED)
     }
 
     /// Whether an address is among a peer's resolved next hops.
@@ -280,7 +290,7 @@ impl Engine {
             self.layer.abandon(client);
             self.probe_failed(now, peer, "no answer to OPTIONS");
         }
-        self.send_probe(now, peer);
+        self.probe_now(now, peer);
     }
 
     /// Asks a peer that was thought down, if it is not being asked already.
@@ -298,7 +308,8 @@ impl Engine {
             .iter()
             .next()
             .map_or_else(String::new, |(d, _)| d.to_string());
-        let Some(to) = self.peers.first_target(peer, transport) else {
+        let tried = self.peers.health(peer).map_or(0, |h| h.tried);
+        let Some(to) = self.peers.probed(peer, transport).nth(tried) else {
             return self.probe_failed(now, peer, "its name has no address");
         };
         let destination = match transport {
@@ -355,17 +366,23 @@ impl Engine {
         self.probe_failed(now, peer, why);
     }
 
+    /// Goes on to the peer's next address; once all have failed, so has the peer.
     fn probe_failed(&mut self, now: Now, peer: PeerId, why: &str) {
-        let Some((name, limit)) = self
-            .snapshot
-            .peer(peer)
-            .map(|p| (p.name.to_string(), p.probe.map_or(2, |probe| probe.down_after)))
-        else {
+        let Some((name, limit, transport)) = self.snapshot.peer(peer).map(|p| {
+            let limit = p.probe.map_or(2, |probe| probe.down_after);
+            (p.name.to_string(), limit, p.transport)
+        }) else {
             return;
         };
+        let addresses = self.peers.probed(peer, transport).count();
         let Some(health) = self.peers.health.get_mut(usize::from(peer.0)) else {
             return;
         };
+        health.tried += 1;
+        if health.tried < addresses {
+            return self.send_probe(now, peer);
+        }
+        health.tried = 0;
         health.failures += 1;
         if health.failures >= limit && !health.down {
             health.down = true;
@@ -388,7 +405,7 @@ impl Engine {
         let Some(health) = self.peers.health.get_mut(usize::from(peer.0)) else {
             return;
         };
-        health.failures = 0;
+        (health.failures, health.tried) = (0, 0);
         let first = health.since_wall_ms == 0;
         if health.down || first {
             health.down = false;

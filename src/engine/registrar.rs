@@ -192,6 +192,21 @@ impl Engine {
         self.registration_changed(now, aor);
     }
 
+    /// Takes one contact of an address away.
+    pub(super) fn forget_binding(&mut self, now: Now, aor: &Aor, uri: &[u8]) {
+        let id = self.registrar.by_aor.get(aor).copied();
+        let Some((id, entry)) = id.and_then(|id| Some((id, self.registrar.entries.get_mut(id)?))) else {
+            return;
+        };
+        entry.bindings.retain(|b| b.uri != uri);
+        if entry.bindings.is_empty() {
+            self.registrar.entries.remove(id);
+            self.registrar.by_aor.remove(aor);
+        }
+        self.persist(record::binding_key(aor, uri), None);
+        self.registration_changed(now, aor);
+    }
+
     fn apply_wishes(&mut self, now: Now, request: &Request<'_>, aor: &Aor, list: Vec<Wish>) -> Result<(), Refused> {
         let rules = self.snapshot.registrar.clone();
         let (min, max) = (seconds(rules.min_expires), seconds(rules.max_expires));

@@ -29,7 +29,7 @@ impl Engine {
         self.outputs.push_back(Output::Reloaded { peers });
         let old = std::mem::replace(&mut self.snapshot, next);
         self.follow_parties(plan);
-        self.follow_flows(plan);
+        self.follow_flows(plan, &old);
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
         self.rates.follow(plan);
@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Subscriptions follow their watchers to their new ids. Those that end belong to nobody any more.
+    /// Subscriptions follow their watchers to their new ids; whoever has none has been dismissed.
     fn follow_parties(&mut self, plan: &Plan) {
         let ids: Vec<SlotId> = self.presence.subscriptions.iter().map(|(id, _)| id).collect();
         for id in ids {

@@ -116,6 +116,13 @@ pub struct Limits {
     pub max_connections: u32,
 }
 
+/// Finding peers by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// The servers to ask; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// Administration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {

@@ -10,7 +10,7 @@ use super::names::NameMap;
 use super::peer::Peer;
 use super::routes::Routes;
 use super::rule::{RuleRef, Rules};
-use super::settings::{Admin, Limits, LocalIdentity, Log, Messages, Presence, Registrar, Store};
+use super::settings::{Admin, Dns, Limits, LocalIdentity, Log, Messages, Presence, Registrar, Store};
 use super::users::{User, UserId, Users};
 use crate::sip::net::{ListenerId, PeerId, Transport};
 
@@ -102,6 +102,8 @@ pub struct Snapshot {
     pub messages: Messages,
     /// Durable state.
     pub store: Store,
+    /// Finding peers by name.
+    pub dns: Dns,
     /// What is too much.
     pub limits: Limits,
     /// Administration.

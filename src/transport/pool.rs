@@ -39,7 +39,12 @@ pub(super) type AliasKey = (PeerId, Option<SocketAddr>);
 
 #[derive(Debug)]
 enum Pooled {
-    Connecting { waiting: Vec<(Bytes, u64)>, bytes: usize },
+    Connecting {
+        /// Tells this attempt from a later one for the same.
+        attempt: u64,
+        waiting: Vec<(Bytes, u64)>,
+        bytes: usize,
+    },
     Open(FlowId),
 }
 
@@ -50,6 +55,7 @@ pub(super) struct Pool {
     entries: HashMap<PoolKey, Pooled>,
     aliases: HashMap<AliasKey, FlowId>,
     connecting: usize,
+    attempts: u64,
 }
 
 impl Pool {
@@ -75,13 +81,18 @@ impl Transports {
         let mut pool = self.0.pool.borrow_mut();
         pool.peers = specs.into_iter().map(|(id, spec)| (id, Rc::new(spec))).collect();
         let follow = |old: PeerId| moved.iter().find(|(from, _)| *from == old).map(|(_, to)| *to);
-        let entries = core::mem::take(&mut pool.entries);
-        for ((peer, transport, to), entry) in entries {
-            let making = matches!(entry, Pooled::Connecting { .. });
-            // One that is being made finds its settings changed and fails, under the name it was begun with.
-            let next = if making { peer } else { peer.and_then(follow) };
-            if peer.is_none() || next.is_some() {
-                pool.entries.insert((next, transport, to), entry);
+        let mut again = Vec::new();
+        for ((peer, transport, to), entry) in core::mem::take(&mut pool.entries) {
+            let next = peer.and_then(follow);
+            match entry {
+                // An attempt that began with old settings comes to nothing: what waits for it is sent anew.
+                Pooled::Connecting { waiting, .. } if peer.is_some() => {
+                    again.extend(waiting.into_iter().map(|sent| ((peer, transport, to), next, sent)));
+                }
+                entry if peer.is_none() || next.is_some() => {
+                    pool.entries.insert((next, transport, to), entry);
+                }
+                _ => {}
             }
         }
         let aliases = core::mem::take(&mut pool.aliases);
@@ -101,6 +112,13 @@ impl Transports {
                 .drain(..)
                 .filter_map(|(peer, at)| Some((follow(peer)?, at)))
                 .collect();
+        }
+        drop(pool);
+        for ((peer, transport, to), next, (wire, token)) in again {
+            match next {
+                Some(_) => self.send_pooled((next, transport, to), wire, token),
+                None => self.fail_later(token, destination((peer, transport, to)), SendError::Reconfigured),
+            }
         }
     }
 
@@ -122,7 +140,7 @@ impl Transports {
             if *of == Some(peer)
                 && *transport == Transport::Tls
                 && at.is_none_or(|at| at == *to)
-                && let Pooled::Connecting { waiting, bytes } = entry
+                && let Pooled::Connecting { waiting, bytes, .. } = entry
             {
                 *bytes = 0;
                 all.append(waiting);
@@ -131,6 +149,23 @@ impl Transports {
         drop(pool);
         for (wire, token) in all {
             self.enqueue(&stream, wire, token);
+        }
+    }
+
+    /// Uses a connection that a peer opened no more for what we send it.
+    pub fn disown(&self, flow: FlowId) {
+        let stream = self.0.streams.borrow().get(&flow).cloned();
+        if let Some(stream) = stream {
+            self.forget_adopted(&stream);
+        }
+    }
+
+    fn forget_adopted(&self, stream: &Stream) {
+        let mut pool = self.0.pool.borrow_mut();
+        for key in stream.adopted.take() {
+            if pool.aliases.get(&key) == Some(&stream.flow) {
+                pool.aliases.remove(&key);
+            }
         }
     }
 
@@ -155,7 +190,7 @@ impl Transports {
             return self.enqueue(&stream, wire, token);
         }
         match pool.entries.get_mut(&key) {
-            Some(Pooled::Connecting { waiting, bytes }) => {
+            Some(Pooled::Connecting { waiting, bytes, .. }) => {
                 let total = bytes.saturating_add(wire.len());
                 if waiting.len() < MAX_WAITING && total <= self.0.limits.get().max_queued {
                     *bytes = total;
@@ -172,15 +207,18 @@ impl Transports {
         }
         let bytes = wire.len();
         pool.connecting += 1;
+        pool.attempts += 1;
+        let attempt = pool.attempts;
         pool.entries.insert(
             key,
             Pooled::Connecting {
+                attempt,
                 waiting: vec![(wire, token)],
                 bytes,
             },
         );
         drop(pool);
-        tokio::task::spawn_local(run(self.clone(), key));
+        tokio::task::spawn_local(run(self.clone(), key, attempt));
     }
 
     /// Takes a connection that has ended out of the pool.
@@ -191,23 +229,20 @@ impl Transports {
                 pool.entries.remove(&key);
             }
         }
-        for key in stream.adopted.take() {
-            if pool.aliases.get(&key) == Some(&stream.flow) {
-                pool.aliases.remove(&key);
-            }
-        }
+        drop(pool);
+        self.forget_adopted(stream);
     }
 
-    fn take_waiting(&self, key: PoolKey) -> Vec<(Bytes, u64)> {
+    /// What waits for an attempt that is over now; nothing when another has taken its place.
+    fn take_waiting(&self, key: PoolKey, attempt: u64) -> Vec<(Bytes, u64)> {
         let mut pool = self.0.pool.borrow_mut();
         pool.connecting = pool.connecting.saturating_sub(1);
+        if !matches!(pool.entries.get(&key), Some(Pooled::Connecting { attempt: of, .. }) if *of == attempt) {
+            return Vec::new();
+        }
         match pool.entries.remove(&key) {
             Some(Pooled::Connecting { waiting, .. }) => waiting,
-            Some(open @ Pooled::Open(_)) => {
-                pool.entries.insert(key, open);
-                Vec::new()
-            }
-            None => Vec::new(),
+            Some(Pooled::Open(_)) | None => Vec::new(),
         }
     }
 
@@ -224,10 +259,10 @@ fn destination((peer, transport, to): PoolKey) -> Destination {
 }
 
 /// Makes a connection and serves it.
-async fn run(transports: Transports, key: PoolKey) {
+async fn run(transports: Transports, key: PoolKey, attempt: u64) {
     match connect(&transports, key).await {
         Ok((stream, rest)) => {
-            for (wire, token) in transports.take_waiting(key) {
+            for (wire, token) in transports.take_waiting(key, attempt) {
                 transports.enqueue(&stream, wire, token);
             }
             stream.pooled.borrow_mut().push(key);
@@ -241,7 +276,7 @@ async fn run(transports: Transports, key: PoolKey) {
         }
         Err(why) => {
             transports.note(key.2.ip(), &why.to_string(), "no connection");
-            for (_, token) in transports.take_waiting(key) {
+            for (_, token) in transports.take_waiting(key, attempt) {
                 if token != 0 {
                     transports.0.handler.send_failed(token, destination(key), &why);
                 }

@@ -22,7 +22,7 @@ fn one_is_added_and_removed_while_the_others_serve() -> Outcome {
         let both = listener("more-tcp", "tcp", at) + &listener("more-udp", "udp", at);
         let plan = site.change("listeners:\n", &format!("listeners:\n{both}"))?;
         assert!(
-            plan.contains("Listenermore-tcpAdded") && plan.contains("\"restart\":[]"),
+            plan.contains("+listenermore-tcp") && plan.contains("\"restart\":[]"),
             "{plan}"
         );
         let mut alice = Agent::tcp("alice", A, at)?;
@@ -42,7 +42,7 @@ fn one_is_added_and_removed_while_the_others_serve() -> Outcome {
 
         let plan = site.change(&both, "")?;
         assert!(
-            plan.contains("Listenermore-tcpRemoved") && plan.contains("\"restart\":[]"),
+            plan.contains("-listenermore-tcp") && plan.contains("\"restart\":[]"),
             "{plan}"
         );
         is_closed(&mut alice).map_err(|e| format!("{family:?}: {e}"))?;

@@ -7,7 +7,7 @@ use interop_tests::Outcome;
 use interop_tests::agent::Agent;
 use interop_tests::link::TlsSetup;
 use interop_tests::net::Family;
-use interop_tests::pki::Authority;
+use interop_tests::pki::{Authority, Certificate};
 use interop_tests::trestle::{self, Ports, Trestle, run};
 use interop_tests::trunk::Trunk;
 use tempfile::TempDir;
@@ -60,6 +60,15 @@ impl Site {
 
     /// Starts it with what `rest` says of the peers and anything else.
     pub(crate) fn start_with(family: Family, rest: impl FnOnce(&Far, &Far) -> String) -> Outcome<Self> {
+        Self::start_by(family, rest, Trestle::start)
+    }
+
+    /// The same, started by the caller in the directory it is given.
+    pub(crate) fn start_by(
+        family: Family,
+        rest: impl FnOnce(&Far, &Far) -> String,
+        start: impl FnOnce(&Path, Ports) -> Outcome<Trestle>,
+    ) -> Outcome<Self> {
         let (dir, ports, authority) = (tempfile::tempdir()?, Ports::free(family), Authority::new()?);
         authority.issue(A)?.write(dir.path(), A)?;
         let (b, c) = (
@@ -72,7 +81,7 @@ impl Site {
         let text = trestle::config(A, &ports, &rest(&b, &c));
         std::fs::write(dir.path().join("bridge.yaml"), text)?;
         Ok(Self {
-            bridge: Trestle::start(dir.path(), ports)?,
+            bridge: start(dir.path(), ports)?,
             authority,
             b,
             c,
@@ -118,10 +127,15 @@ impl Site {
 
     /// Somebody of a peer, who comes in with this name in the certificate and wants everything over that connection.
     pub(crate) fn caller(&self, user: &str, far: &Far, name: &str) -> Outcome<Agent> {
+        self.caller_with(user, far, far.authority.issue(name)?)
+    }
+
+    /// The same with this certificate.
+    pub(crate) fn caller_with(&self, user: &str, far: &Far, own: Certificate) -> Outcome<Agent> {
         let setup = TlsSetup {
             ca: self.authority.pem.clone(),
             name: A.into(),
-            own: Some(far.authority.issue(name)?),
+            own: Some(own),
         };
         let domain = format!("{}.example", far.name);
         let mut agent = Agent::trunk(user, &domain, self.bridge.ports.trunk(), &setup)?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use interop_tests::Outcome;
 use interop_tests::agent::{Agent, PATIENCE};
 use interop_tests::net::Family;
-use interop_tests::pki::Authority;
+use interop_tests::pki::{Authority, Certificate};
+use interop_tests::trestle::run;
 
 use super::site::{A, Site, is_closed, is_open};
 
@@ -47,7 +48,7 @@ fn a_peer_is_removed() -> Outcome {
         let site = Site::start(family, "")?;
         bob_loses("removed", &site, site.bob()?, |site| {
             let plan = site.change(&site.b.settings(""), "")?;
-            assert!(plan.contains("Peer(PeerId(0)"), "{plan}");
+            assert!(plan.contains("trustinpeerbends"), "{plan}");
             Ok(())
         })?;
         let come_back = site.bob().map(|mut bob| is_open(&mut bob));
@@ -90,6 +91,45 @@ fn a_ca_that_is_added_disturbs_nobody() -> Outcome {
     site.user("alice")?.publish(None, "open", "both are good")?;
     bob.notified(&watch, "active", "both are good")?;
     assert!(is_open(&mut bob));
+    Ok(())
+}
+
+/// Runs `trestle cert` on a directory of its own beside the configuration.
+fn cert(site: &Site, args: &[&str]) -> Outcome {
+    let output = run(site.dir(), &[&["cert", "--dir", "pki"], args].concat())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+fn made(site: &Site, name: &str) -> Outcome<Certificate> {
+    let read = |kind: &str| std::fs::read_to_string(site.dir().join(format!("pki/{name}.{kind}")));
+    Ok(Certificate {
+        pem: read("pem")?,
+        key: read("key")?,
+    })
+}
+
+#[test]
+fn a_certificate_is_revoked() -> Outcome {
+    let site = Site::start(Family::V4, "")?;
+    cert(&site, &["ca"])?;
+    for name in ["one", "two"] {
+        cert(&site, &["issue", "b.example", "--domain", "b.example", "--out", name])?;
+    }
+    cert(&site, &["crl", "make"])?;
+    site.change("ca: [b-ca.pem]", "ca: [pki/ca.pem], crl: [pki/crl.pem]")?;
+    // Two connections of one peer, by two certificates: only one of them is revoked.
+    let mut stays = site.caller_with("betty", &site.b, made(&site, "two")?)?;
+    stays.alias = false;
+    assert!(is_open(&mut stays));
+    let bob = site.caller_with("bob", &site.b, made(&site, "one")?)?;
+    bob_loses("revoked", &site, bob, |site| {
+        cert(site, &["revoke", "pki/one.pem"])?;
+        reload(site)
+    })?;
+    assert!(is_open(&mut stays), "the other certificate is as good as before");
     Ok(())
 }
 
@@ -248,5 +288,11 @@ fn a_user_of_plain_udp_keeps_what_the_list_still_allows() -> Outcome {
     assert_eq!(carol.rewatch(&mut watch, 600)?.status(), 200);
     carol.notified(&watch, "active", "")?;
     site.change("{ allow: 127.0.0.0/8 }", "{ allow: 192.0.2.0/24 }")?;
-    carol.notified(&watch, "terminated", "").map(drop)
+    carol.notified(&watch, "terminated", "")?;
+    let bound = site.bridge.ctl("registrations")?;
+    assert!(
+        !bound.contains("carol@a.example"),
+        "nothing may be sent to where nobody may come from: {bound}"
+    );
+    Ok(())
 }

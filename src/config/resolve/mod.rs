@@ -3,6 +3,7 @@
 //! Goes on after an error, so that one run shows them all; the snapshot exists only when there were none.
 
 mod core_parts;
+mod dns;
 mod peers;
 mod services;
 mod users;
@@ -148,6 +149,7 @@ impl Resolver<'_> {
         let registrar = self.registrar(here, &written.registrar);
         let messages = self.messages(here, &written.messages);
         let store = self.store(here, &written.store);
+        let dns = self.dns(here, &written.dns);
         let limits = self.limits(here, &written.limits);
         let admin = self.admin(here, &written.admin);
         let log = self.log(here, &written.log);
@@ -172,6 +174,7 @@ impl Resolver<'_> {
             registrar,
             messages,
             store,
+            dns,
             limits,
             admin,
             log,

@@ -95,7 +95,7 @@ impl Resolver<'_> {
             .as_ref()
             .and_then(|hop| self.read(here, hop, |text| value::host_port(text)));
         let dialect = self.dialect(here, at.dialect.as_ref());
-        let secure = accept.contains(&Transport::Tls);
+        let secure = accept.contains(&Transport::Tls) && transport == Transport::Tls;
         Peer {
             name: at.name.value.as_str().into(),
             domains: self.granted(here, at, local),
@@ -131,11 +131,9 @@ impl Resolver<'_> {
             return Reuse::default();
         };
         if !secure && written.value != WrittenReuse::Never {
-            let what = format!(
-                "peer {} does not come in over TLS, so no connection of its can be reused",
-                at.name.value
-            );
-            self.error(here, written.place, what, "accept: [tls], or drop `reuse`");
+            let name = &at.name.value;
+            let what = format!("connections of peer {name} are reused only where it comes in and is reached over TLS");
+            self.error(here, written.place, what, "use `transport: tls`, or drop `reuse`");
         }
         match written.value {
             WrittenReuse::Alias => Reuse::Alias,

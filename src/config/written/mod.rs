@@ -11,7 +11,7 @@ mod text;
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
-    Admin, Dnd, Limits, Log, Mark, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest,
+    Admin, Dnd, Dns, Limits, Log, Mark, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest,
 };
 pub use text::{Count, Time};
 
@@ -51,6 +51,8 @@ pub struct Main {
     pub messages: Messages,
     /// Durable state.
     pub store: Store,
+    /// Finding peers by name.
+    pub dns: Dns,
     /// What is too much.
     pub limits: Limits,
     /// Administration.

@@ -150,6 +150,14 @@ pub struct PerSource {
     pub requests: Option<At<u32>>,
 }
 
+/// Finding peers by name.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// DNS servers, addresses with or without a port (53). Default: those of the system.
+    pub servers: Option<Vec<At<String>>>,
+}
+
 /// Administration.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -47,12 +47,15 @@ impl fmt::Display for Rejection {
 #[derive(Debug, Default)]
 pub struct Rejections(Mutex<State>);
 
+/// What lines in the log are told apart by: the peer, whether it came to us, the reason.
+type Subject = (Option<Arc<str>>, bool, &'static str);
+
 #[derive(Debug, Default)]
 struct State {
     latest: VecDeque<Rejection>,
     counts: BTreeMap<&'static str, u64>,
     /// When a line about a peer, a direction and a reason was last written (seconds), and how many were not since.
-    said: HashMap<(Option<Arc<str>>, bool, &'static str), (u64, u64)>,
+    said: HashMap<Subject, (u64, u64)>,
 }
 
 impl Rejections {

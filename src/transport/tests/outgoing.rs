@@ -202,6 +202,61 @@ fn settings_that_change_meanwhile_are_not_outrun() {
 }
 
 #[test]
+fn what_waits_while_all_settings_change_goes_by_the_new_ones_and_open_connections_stay() {
+    run(quick(), |app, transports| async move {
+        let authority = Authority::new();
+        let (server, at) = server().await;
+        let (other, there) = self::server().await;
+        let spec = || tls_spec(authority.client("a.example"));
+        let (moved, gone) = (PeerId(8), PeerId(9));
+        transports.set_peers(vec![(PEER, spec()), (gone, spec())], &[]);
+        let acceptor = TlsAcceptor::from(authority.server("b.example"));
+        // One connection is open, two are being made.
+        transports.send(to_peer(Transport::Tls, at), request("open").into(), 1);
+        let mut open = acceptor
+            .accept(server.accept().await.expect("one").0)
+            .await
+            .expect("a handshake");
+        expect(&mut open, &request("open")).await;
+        transports.send(to_peer(Transport::Tls, there), request("waits").into(), 2);
+        let lost = Destination::Peer {
+            peer: gone,
+            transport: Transport::Tls,
+            to: there,
+        };
+        transports.send(lost, request("lost").into(), 3);
+        let begun = [
+            other.accept().await.expect("one").0,
+            other.accept().await.expect("two").0,
+        ];
+        transports.set_peers(vec![(moved, spec())], &[(PEER, moved)]);
+        drop(begun);
+        let mut next = acceptor
+            .accept(other.accept().await.expect("three").0)
+            .await
+            .expect("a handshake");
+        expect(&mut next, &request("waits")).await;
+        until("nobody has the third", || {
+            *app.failed.borrow() == [(3, SendError::Reconfigured)]
+        })
+        .await;
+        let to = Destination::Peer {
+            peer: moved,
+            transport: Transport::Tls,
+            to: at,
+        };
+        transports.send(to, request("still open").into(), 4);
+        transports.flush();
+        expect(&mut open, &request("still open")).await;
+        transports.send(to_peer(Transport::Tls, at), request("old name").into(), 5);
+        until("the old id is nobody's", || {
+            app.failed.borrow().contains(&(5, SendError::NoTlsSettings))
+        })
+        .await;
+    });
+}
+
+#[test]
 fn what_waits_for_a_connection_is_bounded() {
     let limits = Limits {
         max_queued: 100_000,
