@@ -304,6 +304,7 @@ impl Engine {
             return;
         };
         subscription.born = born;
+        let resource = subscription.resource;
         let undo = Undo::Refresh {
             subscription: id,
             source: subscription.reach.source,
@@ -322,6 +323,9 @@ impl Engine {
                 .arm(now.mono_ms + u64::from(expires_s) * 1000, Kind::Subscription, id);
         }
         self.or_undo(undo);
+        if expires_s > 0 {
+            self.upstream_wanted(now, resource);
+        }
         self.confirm_subscription(now, request, id, expires_s, &tag);
     }
 
