@@ -53,6 +53,8 @@ pub enum StartError {
 
 /// How long a stop waits for what is under way.
 const DRAIN: core::time::Duration = core::time::Duration::from_secs(5);
+/// How long of it for the answers to NOTIFYs.
+const LAST_ANSWERS: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// Runs the bridge until it is told to stop.
 ///
@@ -282,9 +284,11 @@ pub fn reload(path: &Path, shard: &Rc<Shard>) -> Result<config::plan::Plan, Star
 async fn drain(shard: &Rc<Shard>, transports: &Transports, inbox: &mut mpsc::UnboundedReceiver<Command>) {
     tracing::info!("stopping: no new connections, what is under way may end");
     transports.stop_listening();
-    let end = tokio::time::Instant::now() + DRAIN;
-    while tokio::time::Instant::now() < end {
-        let busy = shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0;
+    let begin = tokio::time::Instant::now();
+    while begin.elapsed() < DRAIN {
+        // What a watcher confirms now need not be repeated after the restart; one that is gone is not waited for long.
+        let watchers = begin.elapsed() < LAST_ANSWERS && shard.with_engine(|engine, _| engine.awaits_watchers());
+        let busy = watchers || shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0;
         if !busy {
             break;
         }

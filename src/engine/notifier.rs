@@ -530,6 +530,12 @@ impl Engine {
         }
     }
 
+    /// Whether the answer to a NOTIFY is still to come.
+    #[must_use]
+    pub fn awaits_watchers(&self) -> bool {
+        self.presence.subscriptions.iter().any(|(_, s)| s.in_flight)
+    }
+
     /// Takes a subscription away without a word.
     pub(super) fn remove_subscription(&mut self, id: SlotId) {
         let Some(subscription) = self.presence.subscriptions.remove(id) else {

@@ -55,7 +55,17 @@ impl Sim {
 
     /// With more lines of configuration.
     pub(super) fn with(rest: &str) -> Self {
-        let snapshot = Self::snapshot(rest, "presence: { notify_min_interval: 0s }");
+        Self::on(Self::snapshot(rest, "presence: { notify_min_interval: 0s }"))
+    }
+
+    /// With the peer asked by OPTIONS every 30 s; one that is not answered means down.
+    pub(super) fn probing() -> Self {
+        let probe = "probe: { interval: 30s, down_after: 1 }";
+        let config = CONFIG.replace("probe: \"off\"", probe) + "presence: { notify_min_interval: 0s }\n";
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
+    fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,
             wall_ms: 1_700_000_000_000,

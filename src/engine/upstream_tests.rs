@@ -364,3 +364,79 @@ fn after_a_restart_the_peer_is_asked_and_only_a_change_is_told() {
     far.answer(&refresh, "481 Gone", "");
     far.next();
 }
+
+#[test]
+fn a_lost_peer_is_unknown_at_once_and_refreshed_one_by_one_when_it_returns() {
+    let mut sim = Sim::probing();
+    let whom = ["sip:carl@b.example", "sip:cora@b.example", "sip:cyril@b.example"];
+    let serve = |sim: &mut Sim, alive: bool| -> Vec<String> {
+        let all = sim.take_requests();
+        let mut seen = Vec::new();
+        for (to, request) in all {
+            let to = to.to_string();
+            if to == PEER && !alive {
+                continue;
+            }
+            let contact = "Contact: <sip:b@127.0.0.9:5060>\r\nExpires: 3600\r\n";
+            sim.receive(&to, &reply(&request, "200 OK", contact));
+            seen.push(request);
+        }
+        seen
+    };
+    sim.pass(100);
+    serve(&mut sim, true);
+    let mut subscribes = Vec::new();
+    for presentity in whom {
+        sim.subscribe("alice", presentity, 80_000);
+        subscribes.extend(serve(&mut sim, true).into_iter().filter(|r| r.starts_with("SUBSCRIBE")));
+    }
+    assert_eq!(subscribes.len(), 3);
+    for (n, (subscribe, presentity)) in subscribes.iter().zip(whom).enumerate() {
+        let of = |name: &str| header(subscribe, name).unwrap();
+        let body = pidf(presentity, "here");
+        let notify = format!(
+            "NOTIFY sip:127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};rport;branch=z9hG4bKm{n}\r\nFrom: <{presentity}>;tag=theirs\r\n\
+             To: {}\r\nCall-ID: {}\r\nCSeq: 1 NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:b@127.0.0.9:5060>\r\nEvent: presence\r\n\
+             Subscription-State: active;expires=3600\r\nContent-Type: application/pidf+xml\r\nContent-Length: {}\r\n\r\n{body}",
+            of("From"),
+            of("Call-ID"),
+            body.len()
+        );
+        sim.receive(PEER, &notify);
+    }
+    let told = serve(&mut sim, true);
+    assert_eq!(told.iter().filter(|r| r.contains("here")).count(), 3);
+    // The next probe is not answered.
+    let mut unknown = 0;
+    for _ in 0..70 {
+        sim.pass(1000);
+        let told = serve(&mut sim, false);
+        unknown += told
+            .iter()
+            .filter(|r| r.starts_with("NOTIFY") && r.contains("unknown"))
+            .count();
+    }
+    assert_eq!(unknown, 3, "each watcher is told once");
+    // The peer answers the next one.
+    let mut refreshes = Vec::new();
+    for _ in 0..60_000 {
+        sim.pass(1);
+        for request in serve(&mut sim, true) {
+            if request.starts_with("SUBSCRIBE") {
+                refreshes.push((sim.now.mono_ms, header(&request, "To").unwrap()));
+            }
+        }
+        if refreshes.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(refreshes.len(), 3, "{refreshes:?}");
+    assert!(
+        refreshes.iter().all(|(_, to)| to.contains("tag=theirs")),
+        "in the dialogs: {refreshes:?}"
+    );
+    assert!(
+        refreshes.windows(2).all(|w| w[1].0 >= w[0].0 + 4),
+        "paced: {refreshes:?}"
+    );
+}
