@@ -53,6 +53,10 @@ pub enum StartError {
     },
 }
 
+/// How much of a stop is for the answers to NOTIFYs: what a watcher confirms now need not be repeated after the restart, and
+/// one that is gone is not waited for long.
+const LAST_ANSWERS: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// Runs the bridge until it is told to stop.
 ///
 /// # Errors
@@ -295,10 +299,11 @@ async fn drain(path: &Path, shard: &Rc<Shard>, transports: &Transports, inbox: &
         "stopping: new work is refused, what is under way may end"
     );
     shard.start_draining();
-    let end = tokio::time::Instant::now() + limit;
-    let busy = || shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0;
+    let begin = tokio::time::Instant::now();
+    let awaits_watchers = || begin.elapsed() < LAST_ANSWERS && shard.with_engine(|engine, _| engine.awaits_watchers());
+    let busy = || shard.with_engine(|engine, _| engine.busy()) || transports.queued() > 0 || awaits_watchers();
     while busy() {
-        if tokio::time::Instant::now() >= end {
+        if begin.elapsed() >= limit {
             tracing::warn!("the time to stop is up; what is still under way is given up");
             break;
         }

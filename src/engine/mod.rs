@@ -46,6 +46,8 @@ mod durability_tests;
 mod presence_tests;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod upstream_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

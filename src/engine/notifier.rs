@@ -226,6 +226,7 @@ impl Engine {
             return;
         };
         subscription.born = born;
+        let resource = subscription.resource;
         let undo = Undo::Refresh {
             subscription: id,
             origin: subscription.reach.origin,
@@ -244,6 +245,9 @@ impl Engine {
                 .arm(now.mono_ms + u64::from(expires_s) * 1000, Kind::Subscription, id);
         }
         self.or_undo(undo);
+        if expires_s > 0 {
+            self.upstream_wanted(now, resource);
+        }
         self.confirm_subscription(now, request, id, expires_s, &tag);
     }
 
@@ -455,6 +459,12 @@ impl Engine {
         subscription.in_flight = false;
         self.notify_now(now, id);
         self.remove_subscription(id);
+    }
+
+    /// Whether the answer to a NOTIFY is still to come.
+    #[must_use]
+    pub fn awaits_watchers(&self) -> bool {
+        self.presence.subscriptions.iter().any(|(_, s)| s.in_flight)
     }
 }
 

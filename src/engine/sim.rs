@@ -25,6 +25,8 @@ store: { path: data }
 admin: { socket: s.sock, http: "off" }
 "#;
 
+/// Where the peer is.
+pub(super) const PEER: &str = "127.0.0.9:5060";
 /// Where clients are.
 pub(super) const CLIENT: &str = "127.0.0.1:7001";
 
@@ -53,7 +55,17 @@ impl Sim {
 
     /// With more lines of configuration.
     pub(super) fn with(rest: &str) -> Self {
-        let snapshot = Self::snapshot(rest, "presence: { notify_min_interval: 0s }");
+        Self::on(Self::snapshot(rest, "presence: { notify_min_interval: 0s }"))
+    }
+
+    /// With the peer asked by OPTIONS every 30 s; one that is not answered means down.
+    pub(super) fn probing() -> Self {
+        let probe = "probe: { interval: 30s, down_after: 1 }";
+        let config = CONFIG.replace("probe: \"off\"", probe) + "presence: { notify_min_interval: 0s }\n";
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
+    fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,
             wall_ms: 1_700_000_000_000,
@@ -117,6 +129,18 @@ impl Sim {
                     value,
                     awaited,
                 } => self.queued.push((lsn, key, value, awaited)),
+                Output::Resolve {
+                    token,
+                    host,
+                    port,
+                    transport,
+                } => {
+                    let targets = host
+                        .parse()
+                        .map(|ip| (transport, SocketAddr::new(ip, port.unwrap_or(5060))));
+                    let targets = targets.into_iter().collect();
+                    self.engine.handle(self.now, Input::Resolved { token, targets });
+                }
                 _ => {}
             }
         }
@@ -251,15 +275,21 @@ impl Sim {
 
     /// Takes the requests that left so far, answers them with 200 and returns them, each once.
     pub(super) fn requests(&mut self) -> Vec<String> {
+        let requests = self.take_requests();
+        for (to, request) in &requests {
+            self.receive(&to.to_string(), &reply(request, "200 OK", ""));
+        }
+        requests.into_iter().map(|(_, m)| m).collect()
+    }
+
+    /// The same without an answer.
+    pub(super) fn take_requests(&mut self) -> Vec<(SocketAddr, String)> {
         let mut requests = std::mem::take(&mut self.sent);
         requests.retain(|(_, m)| !m.starts_with("SIP/2.0 "));
         // Over UDP what is not answered at once is repeated.
         requests.sort();
         requests.dedup();
-        for (to, request) in &requests {
-            self.receive(&to.to_string(), &reply(request, "200 OK", ""));
-        }
-        requests.into_iter().map(|(_, m)| m).collect()
+        requests
     }
 
     /// The NOTIFYs that left so far, which are answered with 200.

@@ -12,12 +12,12 @@ use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
 use super::{Engine, record};
-use crate::event::subscriber::Action;
-use crate::event::{Subscriber, SubscriptionState};
+use crate::event::subscriber::{Action, Answered, State};
+use crate::event::{Package, Subscriber, SubscriptionState};
 use crate::policy::RouteSetId;
 use crate::presence::{Document, PIDF, pidf};
 use crate::sip::dialog::{Dialog, Parts};
-use crate::sip::field::{MediaType, NameAddr, parse_expires};
+use crate::sip::field::{EventHeader, MediaType, NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::{Malformed, View};
 use crate::sip::net::{Destination, PeerId};
@@ -27,6 +27,10 @@ use crate::sip::write;
 
 /// Refreshes after a peer's return go out with this much time between them.
 const PACE_MS: u64 = 5;
+/// A subscription that had to be made anew may bring the state again so soon that nobody need hear of the gap.
+const GRACE_MS: u64 = 2000;
+/// Timer N of RFC 6665: how long the last NOTIFY of a subscription that we end may take.
+const LAST_NOTIFY_MS: u64 = 32_000;
 
 /// Whom an upstream subscription is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +57,11 @@ pub(super) struct Upstream {
     paced: bool,
     /// Put back by the store and not asked yet.
     restored: bool,
+    /// What is shown is from a subscription that has ended; from this time on it counts as unknown.
+    unsure_at: Option<u64>,
     ending: bool,
+    /// The end was confirmed; only its NOTIFY is waited for, until this time.
+    drop_at: Option<u64>,
 }
 
 /// All subscriptions at peers.
@@ -83,13 +91,28 @@ impl Engine {
         if let Some(id) = self.upstreams.by_key.get(&key)
             && let Some(upstream) = self.upstreams.slots.get(*id)
         {
-            return upstream.resource;
+            let resource = upstream.resource;
+            self.upstream_wanted(now, resource);
+            return resource;
         }
         let id = self.add_upstream(now, key, route);
         // The watcher's 2xx rests on it, so it must be durable first.
         self.persist_upstream(id);
         self.send_subscribe(now, id);
         self.upstreams.slots.get(id).map(|u| u.resource).unwrap_or_default()
+    }
+
+    /// A watcher asks for a resource again: a subscription that the peer ended for good is tried once more.
+    pub(super) fn upstream_wanted(&mut self, now: Now, resource: SlotId) {
+        let Some(id) = self.presence.resources.get(resource).and_then(|r| r.upstream) else {
+            return;
+        };
+        if let Some(upstream) = self.upstreams.slots.get_mut(id).filter(|u| !u.ending) {
+            let action = upstream.machine.wanted(now.mono_ms);
+            if action != Action::None {
+                self.act(now, id, action);
+            }
+        }
     }
 
     pub(super) fn add_upstream(&mut self, now: Now, key: Key, route: RouteSetId) -> SlotId {
@@ -110,7 +133,9 @@ impl Engine {
             resource,
             paced: false,
             restored: false,
+            unsure_at: None,
             ending: false,
+            drop_at: None,
         });
         if let Some(resource) = self.presence.resources.get_mut(resource) {
             resource.upstream = Some(id);
@@ -204,14 +229,19 @@ impl Engine {
             return;
         }
         let seconds = |name| view.header(name).and_then(|v| parse_expires(v).ok());
-        let (expires, min, retry) = (
-            seconds(Name::Expires),
-            seconds(Name::MinExpires),
-            seconds(Name::RetryAfter),
-        );
+        let answer = Answered {
+            status,
+            expires_s: seconds(Name::Expires),
+            min_expires_s: seconds(Name::MinExpires),
+            retry_after_s: seconds(Name::RetryAfter),
+        };
         let Some(upstream) = self.upstreams.slots.get_mut(id) else {
             return;
         };
+        if upstream.ending && status < 300 {
+            upstream.drop_at = Some(now.mono_ms + LAST_NOTIFY_MS);
+            return self.wheel.arm(now.mono_ms + LAST_NOTIFY_MS, Kind::Upstream, id);
+        }
         if upstream.ending {
             return self.drop_upstream(id);
         }
@@ -222,9 +252,7 @@ impl Engine {
                 upstream.dialog = Some(dialog);
             }
         }
-        let action = upstream
-            .machine
-            .response(now.mono_ms, status, expires, min, retry, &mut self.random);
+        let action = upstream.machine.response(now.mono_ms, answer, &mut self.random);
         self.persist_upstream(id);
         self.act(now, id, action);
     }
@@ -244,6 +272,10 @@ impl Engine {
     /// A NOTIFY from the peer, which the decision has found to come from it.
     pub(super) fn on_notify(&mut self, now: Now, request: &Request<'_>, id: SlotId) {
         let (view, e) = (request.view, request.essentials);
+        let event = view.header(Name::Event).map(EventHeader::parse);
+        if !matches!(event, Some(Ok(event)) if Package::from_name(event.package) == Some(Package::Presence)) {
+            return self.bad_event(now, request);
+        }
         let state = view
             .header(Name::SubscriptionState)
             .ok_or(Malformed::header(Name::SubscriptionState, "it is missing"));
@@ -255,6 +287,10 @@ impl Engine {
             return;
         };
         let fits = match &mut upstream.dialog {
+            // RFC 3856 section 6.9: of a forked SUBSCRIBE only the first dialog is held.
+            Some(dialog) if their_tag(dialog) != e.from.tag() => {
+                return self.answer(now, request, Answer::new(481, phrase(481)));
+            }
             Some(dialog) => dialog.take_remote_cseq(e.cseq.number),
             // It overtook its 2xx: the NOTIFY itself makes the dialog (RFC 6665 section 4.4.1).
             None => {
@@ -314,8 +350,11 @@ impl Engine {
         }
         let resource = upstream.resource;
         let action = upstream.machine.notify(now.mono_ms, state, &mut self.random);
-        match body.filter(|_| state.again().is_none()) {
-            Some(body) => self.show(resource, body),
+        match body.filter(|_| state.again().is_none() || action == Action::Final) {
+            Some(body) => {
+                upstream.unsure_at = None;
+                self.show(resource, body);
+            }
             // Whoever waits since a restart is told at last that nothing is known.
             None if self.is_asking(resource) => self.show_unknown(id),
             None => {}
@@ -334,6 +373,20 @@ impl Engine {
         if std::mem::take(&mut upstream.restored) {
             return self.send_subscribe(now, id);
         }
+        if upstream.ending {
+            if upstream.drop_at.is_some_and(|at| at <= now.mono_ms) {
+                self.drop_upstream(id);
+            }
+            return;
+        }
+        let waits = upstream.machine.state() == State::NotifyWait;
+        if waits && upstream.unsure_at.is_some_and(|at| at <= now.mono_ms) {
+            upstream.unsure_at = None;
+            self.show_unknown(id);
+        }
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
         let action = if std::mem::take(&mut upstream.paced) {
             upstream.machine.peer_up(now.mono_ms)
         } else {
@@ -348,8 +401,17 @@ impl Engine {
             Action::Refresh => self.send_subscribe(now, id),
             Action::Start => {
                 self.new_dialog(id);
+                if let Some(upstream) = self.upstreams.slots.get_mut(id) {
+                    upstream.unsure_at = Some(now.mono_ms + GRACE_MS);
+                    self.wheel.arm(now.mono_ms + GRACE_MS, Kind::Upstream, id);
+                }
                 self.send_subscribe(now, id);
             }
+            Action::Unknown => {
+                self.show_unknown(id);
+                self.arm_upstream(id);
+            }
+            Action::Final => self.new_dialog(id),
             Action::Lost => {
                 self.show_unknown(id);
                 self.new_dialog(id);
@@ -382,8 +444,8 @@ impl Engine {
     }
 
     fn arm_upstream(&mut self, id: SlotId) {
-        if let Some(upstream) = self.upstreams.slots.get(id) {
-            self.wheel.arm(upstream.machine.due(), Kind::Upstream, id);
+        if let Some(due) = self.upstreams.slots.get(id).and_then(|u| u.machine.due()) {
+            self.wheel.arm(due, Kind::Upstream, id);
         }
     }
 
@@ -475,7 +537,9 @@ impl Engine {
         self.upstreams.by_tag.insert(tag, id);
         (upstream.tag, upstream.call_id, upstream.cseq, upstream.dialog) = (tag, call_id.into(), cseq, dialog);
         upstream.restored = true;
-        if upstream.dialog.is_none() {
+        if upstream.dialog.is_some() {
+            upstream.machine = Subscriber::restored(now.mono_ms, upstream.machine.expires_s());
+        } else {
             // The far side may know the old identifiers, with a sequence number that nobody remembers.
             self.new_dialog(id);
         }
@@ -549,6 +613,15 @@ impl Engine {
         let upstream = alive.find(|u| *record::upstream_key(&u.key) == *key)?;
         Some(record::upstream(upstream, &self.peer_name(upstream.key.peer)))
     }
+}
+
+/// Their tag in a dialog of ours.
+fn their_tag(dialog: &Dialog) -> Option<&[u8]> {
+    let to = dialog
+        .identity_lines()
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"To: "))?;
+    NameAddr::parse(to.trim_ascii_end()).ok()?.tag()
 }
 
 /// The dialog of an upstream subscription, from a 2xx (their side is To) or from a NOTIFY (their side is From).

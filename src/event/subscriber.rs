@@ -2,13 +2,13 @@
 //!
 //! Pure: the owner sends, and tells what came back. Times are monotonic milliseconds.
 
-use super::subscription_state::{Again, SubscriptionState};
+use super::subscription_state::{Again, Reason, SubscriptionState};
 use crate::sip::random::Random;
 
 /// States of RFC 6665 section 4.1.2, and waiting before the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A SUBSCRIBE is out and neither a 2xx nor a NOTIFY has come.
+    /// A SUBSCRIBE is out and no NOTIFY has come.
     NotifyWait,
     /// Not yet authorised.
     Pending,
@@ -16,6 +16,8 @@ pub enum State {
     Active,
     /// No subscription; a new one is tried at the time of [`Subscriber::due`].
     Waiting,
+    /// No subscription, and none is tried before somebody asks ([`Subscriber::wanted`]).
+    Ended,
 }
 
 /// What the owner must do.
@@ -27,8 +29,25 @@ pub enum Action {
     Refresh,
     /// Forget the dialog and send a new SUBSCRIBE.
     Start,
+    /// Keep the dialog; the state is unknown from now on.
+    Unknown,
     /// Forget the dialog; the state is unknown from now on.
     Lost,
+    /// Forget the dialog; the state stays what it is for ever.
+    Final,
+}
+
+/// A final answer to SUBSCRIBE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Status code.
+    pub status: u16,
+    /// Expires, seconds.
+    pub expires_s: Option<u32>,
+    /// Min-Expires, seconds.
+    pub min_expires_s: Option<u32>,
+    /// Retry-After, seconds.
+    pub retry_after_s: Option<u32>,
 }
 
 /// One subscription.
@@ -37,8 +56,16 @@ pub struct Subscriber {
     state: State,
     /// Refresh, Timer N or the next try.
     due: u64,
+    /// When the last SUBSCRIBE outside a dialog went; `None` is long ago.
+    fresh_at: Option<u64>,
+    /// The end of what was granted.
+    expires_at: u64,
     expires_s: u32,
     failures: u32,
+    /// How often 423 made it ask for longer.
+    raised: u8,
+    /// The state will never change.
+    invariant: bool,
 }
 
 /// Timer N: so long after a 2xx the first NOTIFY may take (64*T1).
@@ -47,6 +74,8 @@ const FIRST_RETRY_MS: u64 = 5_000;
 const LONGEST_RETRY_MS: u64 = 600_000;
 /// After a refusal that will not change by itself.
 const REFUSED_RETRY_MS: u64 = 3_600_000;
+const DAY_S: u32 = 86_400;
+const NEVER: u64 = u64::MAX;
 
 impl Subscriber {
     /// A subscription whose first SUBSCRIBE is being sent, asking for `expires_s`.
@@ -55,8 +84,24 @@ impl Subscriber {
         Self {
             state: State::NotifyWait,
             due: now_ms + TIMER_N_MS,
+            fresh_at: Some(now_ms),
+            expires_at: now_ms,
             expires_s,
             failures: 0,
+            raised: 0,
+            invariant: false,
+        }
+    }
+
+    /// A subscription with a dialog from before a restart, which is refreshed at once.
+    #[must_use]
+    pub fn restored(now_ms: u64, expires_s: u32) -> Self {
+        Self {
+            state: State::Active,
+            due: now_ms + 2 * TIMER_N_MS,
+            fresh_at: None,
+            expires_at: now_ms + u64::from(expires_s) * 1000,
+            ..Self::new(now_ms, expires_s)
         }
     }
 
@@ -72,42 +117,53 @@ impl Subscriber {
         self.expires_s
     }
 
-    /// When [`Subscriber::timer`] is due.
+    /// When [`Subscriber::timer`] is due; `None` when nothing is.
     #[must_use]
-    pub fn due(&self) -> u64 {
-        self.due
+    pub fn due(&self) -> Option<u64> {
+        (self.due != NEVER).then_some(self.due)
+    }
+
+    fn is_alive(&self) -> bool {
+        matches!(self.state, State::Active | State::Pending)
     }
 
     /// A final answer to SUBSCRIBE.
-    pub fn response(
-        &mut self,
-        now_ms: u64,
-        status: u16,
-        expires_s: Option<u32>,
-        min_expires_s: Option<u32>,
-        retry_after_s: Option<u32>,
-        random: &mut Random,
-    ) -> Action {
-        match status {
+    pub fn response(&mut self, now_ms: u64, answer: Answered, random: &mut Random) -> Action {
+        if matches!(self.state, State::Waiting | State::Ended) {
+            return Action::None;
+        }
+        let retry_ms = u64::from(answer.retry_after_s.unwrap_or(0).min(DAY_S)) * 1000;
+        match answer.status {
             200..300 => {
-                let granted = expires_s.unwrap_or(self.expires_s);
-                if self.state == State::NotifyWait {
-                    self.due = now_ms + TIMER_N_MS.min(u64::from(granted) * 1000);
+                let granted = answer.expires_s.unwrap_or(self.expires_s);
+                if self.is_alive() {
+                    self.failures = 0;
+                    self.granted(now_ms, granted, random);
                 } else {
-                    self.refresh_at(now_ms, granted, random);
+                    self.due = now_ms + TIMER_N_MS.min(u64::from(granted) * 1000);
                 }
                 Action::None
             }
-            423 if min_expires_s.is_some_and(|m| m > self.expires_s) => {
-                self.expires_s = min_expires_s.unwrap_or(self.expires_s).min(86_400);
-                Action::Refresh
-            }
-            481 if self.state != State::NotifyWait => self.start(now_ms),
-            403 | 404 | 405 | 410 | 416 | 489 | 501 | 603 | 604 => self.wait(now_ms, REFUSED_RETRY_MS),
-            _ => match retry_after_s {
-                Some(seconds) => self.wait(now_ms, u64::from(seconds.clamp(1, 3600)) * 1000),
-                None => self.back_off(now_ms, random),
+            423 => match answer.min_expires_s {
+                Some(min) if min > self.expires_s && min <= DAY_S && self.raised < 3 => {
+                    self.raised += 1;
+                    self.expires_s = min;
+                    Action::Refresh
+                }
+                _ => self.wait(now_ms, REFUSED_RETRY_MS),
             },
+            481 if self.is_alive() => self.again_at_once(now_ms, random),
+            status if will_hardly_change(status) => self.wait(now_ms, REFUSED_RETRY_MS.max(retry_ms)),
+            // RFC 6665 section 4.1.2.2: what a failed refresh should have prolonged lives on until it expires.
+            _ if self.is_alive() && now_ms < self.expires_at => {
+                let pause = self.pause(random).max(retry_ms);
+                self.due = (now_ms + pause).min(self.expires_at);
+                Action::None
+            }
+            _ => {
+                let pause = self.pause(random);
+                self.wait(now_ms, if retry_ms > 0 { retry_ms } else { pause })
+            }
         }
     }
 
@@ -116,27 +172,36 @@ impl Subscriber {
         match state {
             SubscriptionState::Active(expires) | SubscriptionState::Pending(expires) => {
                 let active = matches!(state, SubscriptionState::Active(_));
-                let first = self.state == State::NotifyWait;
+                let first = !self.is_alive();
                 self.state = if active { State::Active } else { State::Pending };
-                self.failures = 0;
+                (self.failures, self.raised) = (0, 0);
                 if first || expires.is_some() {
-                    self.refresh_at(now_ms, expires.unwrap_or(self.expires_s), random);
+                    self.granted(now_ms, expires.unwrap_or(self.expires_s), random);
                 }
                 Action::None
             }
-            SubscriptionState::Terminated { .. } => match state.again() {
-                // A server that ends each new subscription at once is not asked in a tight loop.
-                Some(Again::Now) if self.state == State::Active || self.state == State::Pending => self.start(now_ms),
-                Some(Again::Now) | None => self.back_off(now_ms, random),
-                Some(Again::Later(Some(seconds))) => self.wait(now_ms, u64::from(seconds.clamp(1, 86_400)) * 1000),
+            SubscriptionState::Terminated { reason, .. } => match state.again() {
+                Some(Again::Now) | None => self.again_at_once(now_ms, random),
+                Some(Again::Later(Some(seconds))) => self.wait(now_ms, u64::from(seconds.clamp(1, DAY_S)) * 1000),
                 Some(Again::Later(None)) => self.back_off(now_ms, random),
-                Some(Again::Never) => self.wait(now_ms, REFUSED_RETRY_MS),
+                Some(Again::Never) => {
+                    (self.state, self.due) = (State::Ended, NEVER);
+                    self.invariant = reason == Some(Reason::Invariant);
+                    if self.invariant { Action::Final } else { Action::Lost }
+                }
             },
         }
     }
 
     /// No answer, or the transport failed.
     pub fn failed(&mut self, now_ms: u64, random: &mut Random) -> Action {
+        if self.is_alive() && now_ms < self.expires_at {
+            self.due = (now_ms + self.pause(random)).min(self.expires_at);
+            return Action::Unknown;
+        }
+        if matches!(self.state, State::Waiting | State::Ended) {
+            return Action::None;
+        }
         self.back_off(now_ms, random)
     }
 
@@ -148,145 +213,92 @@ impl Subscriber {
         match self.state {
             State::NotifyWait => self.back_off(now_ms, random),
             State::Waiting => self.start(now_ms),
-            State::Pending | State::Active => {
-                // Without an answer the transaction fails first; this only guards against a lost owner.
-                self.due = now_ms + 2 * TIMER_N_MS;
-                Action::Refresh
-            }
+            State::Pending | State::Active if now_ms >= self.expires_at => self.again_at_once(now_ms, random),
+            State::Pending | State::Active => self.refresh(now_ms),
+            State::Ended => Action::None,
         }
     }
 
     /// The peer is back after a loss: tried at once.
     pub fn peer_up(&mut self, now_ms: u64) -> Action {
         match self.state {
-            State::Active | State::Pending => {
-                self.due = now_ms + 2 * TIMER_N_MS;
-                Action::Refresh
-            }
+            State::Active | State::Pending => self.refresh(now_ms),
             State::Waiting => self.start(now_ms),
-            State::NotifyWait => Action::None,
+            State::NotifyWait | State::Ended => Action::None,
         }
     }
 
+    /// Somebody asks for it anew: a subscription that has ended is tried again, unless the state will never change.
+    pub fn wanted(&mut self, now_ms: u64) -> Action {
+        if self.state == State::Ended && !self.invariant && !self.is_young(now_ms) {
+            return self.start(now_ms);
+        }
+        Action::None
+    }
+
+    fn is_young(&self, now_ms: u64) -> bool {
+        self.fresh_at.is_some_and(|at| now_ms < at + FIRST_RETRY_MS)
+    }
+
+    fn refresh(&mut self, now_ms: u64) -> Action {
+        // Without an answer the transaction fails first; this only guards against a lost owner.
+        self.due = now_ms + 2 * TIMER_N_MS;
+        Action::Refresh
+    }
+
     fn start(&mut self, now_ms: u64) -> Action {
-        self.state = State::NotifyWait;
-        self.due = now_ms + TIMER_N_MS;
+        (self.state, self.fresh_at, self.due) = (State::NotifyWait, Some(now_ms), now_ms + TIMER_N_MS);
         Action::Start
     }
 
+    /// A server that ends each new subscription is not asked in a tight loop.
+    fn again_at_once(&mut self, now_ms: u64, random: &mut Random) -> Action {
+        if self.is_young(now_ms) {
+            return self.back_off(now_ms, random);
+        }
+        self.start(now_ms)
+    }
+
     fn wait(&mut self, now_ms: u64, ms: u64) -> Action {
-        self.state = State::Waiting;
-        self.due = now_ms + ms;
+        (self.state, self.due) = (State::Waiting, now_ms + ms);
         Action::Lost
     }
 
     fn back_off(&mut self, now_ms: u64, random: &mut Random) -> Action {
+        let pause = self.pause(random);
+        self.wait(now_ms, pause)
+    }
+
+    /// The pause after so many failures, and a quarter more at random.
+    fn pause(&mut self, random: &mut Random) -> u64 {
         let base = FIRST_RETRY_MS
             .saturating_mul(1 << self.failures.min(10))
             .min(LONGEST_RETRY_MS);
         self.failures = self.failures.saturating_add(1);
-        let jitter = random.next_u64() % (base / 4 + 1);
-        self.wait(now_ms, base + jitter)
+        base + random.next_u64() % (base / 4 + 1)
     }
 
     /// Refreshes before the end: at 80 to 90 percent of a long expiry, five seconds early of a short one.
-    fn refresh_at(&mut self, now_ms: u64, granted_s: u32, random: &mut Random) {
+    fn granted(&mut self, now_ms: u64, granted_s: u32, random: &mut Random) {
         let total = u64::from(granted_s) * 1000;
         let part = if total > 60_000 {
             total * 8 / 10 + random.next_u64() % (total / 10)
         } else {
             total.saturating_sub(5_000).max(total / 2)
         };
+        self.expires_at = now_ms + total;
         self.due = now_ms + part.max(500);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::subscription_state::Reason;
-
-    fn fresh() -> (Subscriber, Random) {
-        (Subscriber::new(0, 3600), Random::from_seed([5; 32]))
-    }
-
-    const ACTIVE: SubscriptionState = SubscriptionState::Active(Some(600));
-
-    #[test]
-    fn a_notify_before_its_2xx_is_as_good_as_after() {
-        let (mut s, mut r) = fresh();
-        assert_eq!(s.notify(5, ACTIVE, &mut r), Action::None);
-        assert_eq!(s.response(9, 200, Some(600), None, None, &mut r), Action::None);
-        assert_eq!(s.state(), State::Active);
-        assert!((480_000..=540_009).contains(&s.due()), "{}", s.due());
-        let due = s.due();
-        assert_eq!(s.timer(due, &mut r), Action::Refresh);
-    }
-
-    #[test]
-    fn silence_after_the_2xx_is_timer_n() {
-        let (mut s, mut r) = fresh();
-        s.response(10, 200, Some(600), None, None, &mut r);
-        assert_eq!(
-            (s.timer(32_009, &mut r), s.timer(32_010, &mut r)),
-            (Action::None, Action::Lost)
-        );
-    }
-
-    #[test]
-    fn failures_back_off_up_to_ten_minutes_and_a_peer_that_returns_is_asked_at_once() {
-        let (mut s, mut r) = fresh();
-        let mut waits = Vec::new();
-        let mut now = 0;
-        for _ in 0..12 {
-            assert_eq!(s.failed(now, &mut r), Action::Lost);
-            waits.push((s.due() - now) / 1000);
-            now = s.due();
-            assert_eq!(s.timer(now, &mut r), Action::Start);
-        }
-        assert!(
-            (5..=6).contains(&waits[0]) && waits.windows(2).all(|w| w[1] + 200 >= w[0]) && waits[11] <= 750,
-            "{waits:?}"
-        );
-        s.failed(now, &mut r);
-        assert_eq!(s.peer_up(now + 1), Action::Start);
-    }
-
-    #[test]
-    fn answers_have_their_meaning() {
-        let table = [
-            (403, None, None, Action::Lost, 3_600_000),
-            (489, None, None, Action::Lost, 3_600_000),
-            (500, None, Some(30), Action::Lost, 30_000),
-        ];
-        for (status, min, retry, action, wait) in table {
-            let (mut s, mut r) = fresh();
-            assert_eq!(s.response(0, status, None, min, retry, &mut r), action);
-            assert_eq!(s.due(), wait, "{status}");
-        }
-        let (mut s, mut r) = fresh();
-        assert_eq!(s.response(0, 423, None, Some(7200), None, &mut r), Action::Refresh);
-        assert_eq!(s.expires_s(), 7200);
-        s.notify(0, ACTIVE, &mut r);
-        assert_eq!(s.response(1, 481, None, None, None, &mut r), Action::Start);
-    }
-
-    #[test]
-    fn a_terminated_subscription_starts_again_as_its_reason_says() {
-        let ended = |reason, retry_after| SubscriptionState::Terminated { reason, retry_after };
-        let (mut s, mut r) = fresh();
-        s.notify(0, ACTIVE, &mut r);
-        assert_eq!(
-            s.notify(1, ended(Some(Reason::Deactivated), None), &mut r),
-            Action::Start
-        );
-        assert_eq!(
-            s.notify(2, ended(Some(Reason::Deactivated), None), &mut r),
-            Action::Lost,
-            "no tight loop"
-        );
-        s.notify(3, ACTIVE, &mut r);
-        assert_eq!(s.notify(4, ended(Some(Reason::Rejected), None), &mut r), Action::Lost);
-        assert_eq!(s.due(), 3_600_004);
-    }
+/// Answers that the same request will get again for a long time.
+fn will_hardly_change(status: u16) -> bool {
+    const LASTING: [u16; 24] = [
+        401, 402, 403, 404, 405, 406, 407, 410, 413, 414, 415, 416, 420, 421, 484, 485, 488, 489, 501, 505, 513, 603,
+        604, 606,
+    ];
+    LASTING.contains(&status)
 }
+
+#[cfg(test)]
+mod tests;
