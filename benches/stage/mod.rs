@@ -32,9 +32,9 @@ peers:
 "#;
 
 /// Where requests come from.
-pub const NEAR: u16 = 7001;
+pub(crate) const NEAR: u16 = 7001;
 /// Where requests go to.
-pub const FAR: u16 = 7002;
+pub(crate) const FAR: u16 = 7002;
 
 struct Files;
 
@@ -57,7 +57,7 @@ impl config::World for Files {
 }
 
 /// The configuration.
-pub fn snapshot() -> Arc<Snapshot> {
+pub(crate) fn snapshot() -> Arc<Snapshot> {
     match config::load_from(Path::new("bridge.yaml"), &Files) {
         Ok(loaded) => Arc::new(loaded.snapshot),
         Err(problems) => panic!("{problems}"),
@@ -65,7 +65,7 @@ pub fn snapshot() -> Arc<Snapshot> {
 }
 
 /// Where a message comes from.
-pub fn source(port: u16) -> Source {
+pub(crate) fn source(port: u16) -> Source {
     Source {
         transport: Transport::Udp,
         remote: SocketAddr::from(([127, 0, 0, 1], port)),
@@ -76,21 +76,21 @@ pub fn source(port: u16) -> Source {
 }
 
 /// Runs the engine's own work, so that somebody may count around it.
-pub type Around = fn(&mut dyn FnMut());
+pub(crate) type Around = fn(&mut dyn FnMut());
 
 /// An engine and its clock.
-pub struct World {
+pub(crate) struct World {
     engine: Engine,
     now: Now,
     around: Around,
     durable: Option<u64>,
     /// What was sent since the last look.
-    pub sent: Vec<Bytes>,
+    pub(crate) sent: Vec<Bytes>,
 }
 
 impl World {
     /// An engine that has found its peers.
-    pub fn new(around: Around) -> Self {
+    pub(crate) fn new(around: Around) -> Self {
         let now = Now {
             mono_ms: 1000,
             wall_ms: 1_700_000_000_000,
@@ -121,7 +121,7 @@ impl World {
     }
 
     /// Lets time pass.
-    pub fn wait(&mut self, ms: u64) {
+    pub(crate) fn wait(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms;
         self.handle(Input::Tick);
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// A message arrives, and all that follows from it happens.
-    pub fn receive(&mut self, port: u16, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, port: u16, bytes: &[u8]) {
         self.handle(Input::Message {
             source: source(port),
             bytes,
@@ -171,7 +171,7 @@ impl World {
     }
 
     /// What was sent, whose first line begins like this.
-    pub fn take(&mut self, start: &str) -> Vec<Bytes> {
+    pub(crate) fn take(&mut self, start: &str) -> Vec<Bytes> {
         let all = std::mem::take(&mut self.sent);
         all.into_iter()
             .filter(|wire| wire.starts_with(start.as_bytes()))
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// Answers every request that was sent with these words in its first line, and returns how many there were.
-    pub fn answer_all(&mut self, method: &str) -> usize {
+    pub(crate) fn answer_all(&mut self, method: &str) -> usize {
         let requests = self.take(method);
         for request in &requests {
             let answer = answer(request);
@@ -191,7 +191,7 @@ impl World {
 }
 
 /// A 200 to a request.
-pub fn answer(request: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(request: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(request);
     let mut out = String::from("SIP/2.0 200 OK\r\n");
     for line in text.split("\r\n").take_while(|line| !line.is_empty()) {
@@ -219,7 +219,7 @@ fn request(method: &str, uri: &str, from: &str, to: &str, number: usize, more: &
 }
 
 /// A MESSAGE from one trunk to the other, 200 bytes of body.
-pub fn message(number: usize) -> Vec<u8> {
+pub(crate) fn message(number: usize) -> Vec<u8> {
     let (from, to) = (
         format!("sip:u{}@a.test", number % 1000),
         format!("sip:u{}@b.test", number % 1000),
@@ -236,7 +236,7 @@ pub fn message(number: usize) -> Vec<u8> {
 }
 
 /// A SUBSCRIBE of watcher `number` for a presentity.
-pub fn subscribe(number: usize, presentity: usize) -> Vec<u8> {
+pub(crate) fn subscribe(number: usize, presentity: usize) -> Vec<u8> {
     let (from, to) = (
         format!("sip:w{number}@pres.test"),
         format!("sip:p{presentity}@pres.test"),
@@ -248,7 +248,7 @@ pub fn subscribe(number: usize, presentity: usize) -> Vec<u8> {
 }
 
 /// A PIDF document of about 500 bytes.
-pub fn document(presentity: usize, version: usize) -> String {
+pub(crate) fn document(presentity: usize, version: usize) -> String {
     let basic = if version.is_multiple_of(2) { "closed" } else { "open" };
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
@@ -260,7 +260,7 @@ pub fn document(presentity: usize, version: usize) -> String {
 }
 
 /// A PUBLISH of a version; `etag` when there is one before it.
-pub fn publish(number: usize, presentity: usize, version: usize, etag: &str) -> Vec<u8> {
+pub(crate) fn publish(number: usize, presentity: usize, version: usize, etag: &str) -> Vec<u8> {
     let uri = format!("sip:p{presentity}@pres.test");
     let condition = if etag.is_empty() {
         String::new()
@@ -280,20 +280,20 @@ pub fn publish(number: usize, presentity: usize, version: usize, etag: &str) -> 
 }
 
 /// A REGISTER of one contact.
-pub fn register(number: usize) -> Vec<u8> {
+pub(crate) fn register(number: usize) -> Vec<u8> {
     let aor = format!("sip:r{number}@reg.test");
     let more = format!("Contact: <sip:r{number}@127.0.0.1:{FAR}>\r\nExpires: 3600\r\n");
     request("REGISTER", "sip:reg.test", &aor, &aor, number, &more, "")
 }
 
 /// One MESSAGE all the way and its 200 all the way back.
-pub fn relay(world: &mut World, bytes: &[u8]) {
+pub(crate) fn relay(world: &mut World, bytes: &[u8]) {
     world.receive(NEAR, bytes);
     assert_eq!(world.answer_all("MESSAGE "), 1, "it is forwarded");
 }
 
 /// The value of SIP-ETag in the answer to a PUBLISH.
-pub fn etag(wire: &[u8]) -> String {
+pub(crate) fn etag(wire: &[u8]) -> String {
     let text = String::from_utf8_lossy(wire);
     let line = text.lines().find_map(|line| line.strip_prefix("SIP-ETag: "));
     line.unwrap_or_else(|| panic!("no SIP-ETag in {text}")).to_string()

@@ -180,7 +180,6 @@ impl Presence {
             .strip_prefix(b"w")
             .and_then(text::leading);
         let number = usize::try_from(to.ok_or("a NOTIFY to no dialog of ours")?).unwrap_or(usize::MAX);
-        let each = self.each;
         let watcher = self.watchers.get_mut(number).ok_or("a NOTIFY to no dialog of ours")?;
         if header(b"Call-ID") != format!("s{number}-{}@load.test", desk.run()).as_bytes() {
             return Err("a NOTIFY with another Call-ID");
@@ -200,8 +199,13 @@ impl Presence {
             return Err("a NOTIFY out of order");
         }
         watcher.cseq = cseq;
-        let person = number / each;
-        let body = text::body(notify);
+        self.check_state(number, text::body(notify)).map(|()| number)
+    }
+
+    /// Judges the document that a watcher was sent, and notes what it has seen.
+    fn check_state(&mut self, number: usize, body: &[u8]) -> Result<(), &'static str> {
+        let person = number / self.each;
+        let watcher = self.watchers.get_mut(number).ok_or("a NOTIFY to no dialog of ours")?;
         let note = text::between(body, "<note>version ", ";</note>").ok_or("a NOTIFY without the state")?;
         let shown = usize::try_from(text::leading(note).unwrap_or(0)).unwrap_or(0);
         let named = note.ends_with(format!(" of {person}").as_bytes())
@@ -220,7 +224,7 @@ impl Presence {
             p.missing = p.missing.saturating_sub(1);
         }
         watcher.seen = shown;
-        Ok(number)
+        Ok(())
     }
 }
 

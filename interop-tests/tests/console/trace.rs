@@ -56,61 +56,45 @@ fn wireshark_reads_udp_tcp_and_tls_as_sip() -> Outcome {
             written("from udp to tcp") == 3 && written("from tls to udp") == 2
         })?;
         trace.stop();
-        let rows = read(&bench, &file, family)?;
-        let port = bench.ports.plain.to_string();
-        let tls = bench.ports.peers.to_string();
-        let ip = family.ip().to_string();
-        let has = |wanted: &[(usize, &str)]| {
-            rows.iter()
-                .any(|row| wanted.iter().all(|(at, is)| row.get(*at).is_some_and(|c| c == is)))
-        };
-        // Columns: method, who from, interface, direction, source, destination, source port, destination port.
-        let udp = [
-            (0, "MESSAGE"),
-            (1, "alice"),
-            (2, "udp"),
-            (3, "0x00000001"),
-            (4, &ip),
-            (5, &ip),
-            (7, &port),
-        ];
-        let tcp = [
-            (0, "MESSAGE"),
-            (1, "alice"),
-            (2, "tcp"),
-            (3, "0x00000002"),
-            (4, &ip),
-            (5, &ip),
-            (6, &port),
-        ];
-        let sealed = [
-            (0, "MESSAGE"),
-            (1, "erin"),
-            (2, "tls"),
-            (3, "0x00000001"),
-            (4, &ip),
-            (5, &ip),
-            (7, &tls),
-        ];
-        let on = [
-            (0, "MESSAGE"),
-            (1, "erin"),
-            (2, "udp"),
-            (3, "0x00000002"),
-            (4, &ip),
-            (5, &ip),
-            (6, &port),
-        ];
-        for wanted in [&udp[..], &tcp, &sealed, &on] {
-            assert!(has(wanted), "{wanted:?} is not in {rows:#?}");
-        }
-        assert!(
-            rows.iter()
-                .any(|r| r.get(8).is_some_and(|c| c == "from peer b over TLS")),
-            "{rows:#?}"
-        );
+        judge(&bench, &read(&bench, &file, family)?, family);
     }
     Ok(())
+}
+
+/// Each message has its interface, direction, addresses and ports.
+fn judge(bench: &Bench, rows: &[Vec<String>], family: Family) {
+    let (ip, port, trunk) = (
+        family.ip().to_string(),
+        bench.ports.plain.to_string(),
+        bench.ports.peers.to_string(),
+    );
+    const IN: &str = "0x00000001";
+    const OUT: &str = "0x00000002";
+    // Who from, interface, direction, which column holds the port of the bridge, and that port.
+    for (from, interface, direction, column, ours) in [
+        ("alice", "udp", IN, 7, &port),
+        ("alice", "tcp", OUT, 6, &port),
+        ("erin", "tls", IN, 7, &trunk),
+        ("erin", "udp", OUT, 6, &port),
+    ] {
+        let wanted = [
+            (0, "MESSAGE"),
+            (1, from),
+            (2, interface),
+            (3, direction),
+            (4, &ip),
+            (5, &ip),
+            (column, ours),
+        ];
+        let fits = |row: &Vec<String>| {
+            wanted
+                .iter()
+                .all(|(at, is)| row.get(*at).is_some_and(|cell| cell == is))
+        };
+        assert!(rows.iter().any(fits), "{wanted:?} is not in {rows:#?}");
+    }
+    let named = |row: &Vec<String>| row.get(8).is_some_and(|comment| comment == "from peer b over TLS");
+    assert!(rows.iter().any(named), "{rows:#?}");
 }
 
 /// What tshark makes of the file, and that it finds nothing malformed and nothing but SIP.

@@ -86,6 +86,25 @@ pub(super) fn contact(local: SocketAddr, transport: rsip::Transport) -> rsip::He
 
 /// The request, with what RFC 3261 8.1.1 asks for.
 pub(super) fn request(parts: &Parts<'_>) -> rsip::Request {
+    let mut headers = head(parts);
+    parts.headers.iter().for_each(|header| headers.push(header.clone()));
+    let body = parts.body.map_or("", |(_, body)| body);
+    if let Some((kind, _)) = parts.body {
+        headers.push(rsip::headers::ContentType::new(kind).into());
+    }
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    headers.push(rsip::headers::ContentLength::from(length).into());
+    rsip::Request {
+        method: parts.method,
+        uri: uri(parts.target),
+        version: rsip::Version::V2,
+        headers,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+/// Via to CSeq.
+fn head(parts: &Parts<'_>) -> rsip::Headers {
     let mut headers = rsip::Headers::default();
     headers.push(
         rsip::typed::Via {
@@ -124,20 +143,7 @@ pub(super) fn request(parts: &Parts<'_>) -> rsip::Request {
         }
         .into(),
     );
-    parts.headers.iter().for_each(|header| headers.push(header.clone()));
-    let body = parts.body.map_or("", |(_, body)| body);
-    if let Some((kind, _)) = parts.body {
-        headers.push(rsip::headers::ContentType::new(kind).into());
-    }
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    headers.push(rsip::headers::ContentLength::from(length).into());
-    rsip::Request {
-        method: parts.method,
-        uri: uri(parts.target),
-        version: rsip::Version::V2,
-        headers,
-        body: body.as_bytes().to_vec(),
-    }
+    headers
 }
 
 trait IntoUri {
