@@ -33,7 +33,7 @@ fn all_is_there(rows: &[Value]) {
             assert!(seen.contains(&name), "{name} is missing in {seen:?}");
         }
     }
-    assert!(seen.contains(&"hold udp".to_string()), "{seen:?}");
+    assert!(seen.contains(&"hold tcp".to_string()), "{seen:?}");
 }
 
 #[test]
