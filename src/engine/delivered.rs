@@ -9,7 +9,7 @@ use core::hash::Hasher as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use super::commit::Promise;
-use super::notifier::Tag;
+use super::notifier::{Subscription, Tag, UNKNOWN_BIRTH};
 use super::slots::SlotId;
 use super::timers::Kind;
 use super::{Engine, record};
@@ -190,6 +190,20 @@ impl Engine {
             } else if let Some(resource) = self.presence.resources.get_mut(id) {
                 resource.keeping.asking = !resource.watchers.is_empty();
             }
+        }
+        self.give_births();
+    }
+
+    /// Subscriptions whose record did not say when they were made have it written down now.
+    fn give_births(&mut self) {
+        let unknown = |(id, s): (SlotId, &Subscription)| (s.born == UNKNOWN_BIRTH).then_some(id);
+        let ids: Vec<SlotId> = self.presence.subscriptions.iter().filter_map(unknown).collect();
+        for id in ids {
+            let born = self.moment();
+            if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+                subscription.born = born;
+            }
+            self.persist_subscription(id);
         }
     }
 

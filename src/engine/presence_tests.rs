@@ -85,3 +85,52 @@ fn which_publication_is_by_hand_is_data_that_a_reload_changes() {
     let after = seen(&mut sim).pop().unwrap();
     assert_eq!(activity(&after).as_deref(), Some("meeting"));
 }
+
+#[test]
+fn the_same_body_published_again_is_the_newest() {
+    let mut sim = Sim::new();
+    sim.subscribe("alice", BOB, 3000);
+    seen(&mut sim);
+    let laptop = document("laptop", "open", "busy");
+    let lines = "Event: presence\r\nExpires: 600\r\nContent-Type: application/pidf+xml\r\n";
+    let first = sim.ask("bob", "PUBLISH", BOB, lines, &laptop);
+    let etag = super::sim::header(sim.answer(&first), "SIP-ETag").unwrap();
+    seen(&mut sim);
+    publish(&mut sim, &document("phone", "open", "meeting"));
+    let activity = |text: &str| {
+        let read = Document::parse(text.as_bytes()).unwrap();
+        read.activities().next().map(str::to_string)
+    };
+    assert_eq!(activity(&seen(&mut sim)[0]).as_deref(), Some("meeting"));
+    sim.ask(
+        "bob",
+        "PUBLISH",
+        BOB,
+        &format!("{lines}SIP-If-Match: {etag}\r\n"),
+        &laptop,
+    );
+    assert_eq!(activity(&seen(&mut sim)[0]).as_deref(), Some("busy"));
+}
+
+#[test]
+fn a_refused_publication_of_somebody_unknown_leaves_nothing() {
+    let mut sim = Sim::new();
+    let lines = "Event: presence\r\nSIP-If-Match: none\r\nExpires: 600\r\n";
+    let refused = sim.ask("bob", "PUBLISH", BOB, lines, "");
+    assert_eq!((sim.status(&refused), sim.engine.status().presentities), (412, 0));
+    assert_eq!(publish(&mut sim, "<presence/>"), 400);
+    assert_eq!(sim.engine.status().presentities, 0);
+}
+
+#[test]
+fn a_kept_publication_that_cannot_be_read_any_more_is_dropped() {
+    let mut sim = Sim::new();
+    publish(&mut sim, &document("t", "open", "busy"));
+    let key = sim.disk.keys().find(|k| k.first() == Some(&b'p')).cloned().unwrap();
+    let value = sim.disk.get_mut(&key).unwrap();
+    let at = memchr::memmem::find(value, b"<basic>").unwrap();
+    value[at + 1] = b'x';
+    sim.restart(0);
+    assert_eq!(sim.engine.status().presentities, 0);
+    assert!(!sim.disk.contains_key(&key));
+}

@@ -140,7 +140,9 @@ impl Engine {
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
-        if !self.speaks_of(view.body(), aor) {
+        let document = (!view.body().is_empty()).then(|| Document::parse(view.body()));
+        // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
+        if matches!(&document, Some(Ok(document)) if !document.is_about(aor)) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
         let dialects = &self.snapshot.dialects;
@@ -152,6 +154,7 @@ impl Engine {
             if_match: if_match.as_deref(),
             expires_s,
             body: view.body(),
+            document,
             dialect: &dialect,
         };
         let limits = self.publication_limits();
@@ -161,13 +164,11 @@ impl Engine {
         };
         match resource.publications.publish(now, publish, limits, &mut self.random) {
             Ok(accepted) => self.confirm_publication(now, request, id, aor, accepted),
-            Err(refusal) => self.refuse_publication(now, request, &refusal),
+            Err(refusal) => {
+                self.refuse_publication(now, request, &refusal);
+                self.forget_if_idle(id);
+            }
         }
-    }
-
-    /// A body whose entity is somebody else must not change anybody; what does not parse is refused later, as 400.
-    fn speaks_of(&self, body: &[u8], aor: &Aor) -> bool {
-        body.is_empty() || Document::parse(body).map_or(true, |d| d.is_about(aor))
     }
 
     fn publication_limits(&self) -> Limits {
@@ -267,7 +268,7 @@ impl Engine {
         let open = !self.registrar.bindings(&resource.aor).is_empty();
         Some(
             match resource.publications.compose(&entity, &self.snapshot.presence.rules) {
-                Some(composed) => Bytes::copy_from_slice(composed.as_bytes()),
+                Some(composed) => composed,
                 None => Bytes::from(pidf::derived(&entity, open)),
             },
         )

@@ -397,17 +397,19 @@ impl Engine {
         };
         let slot = self.local_resource(&aor);
         let resource = self.presence.resources.get_mut(slot)?;
-        resource
-            .publications
-            .restore(Kept {
-                id,
-                etag,
-                expires_wall_ms,
-                age,
-                body,
-                dialect,
-            })
-            .ok()?;
+        let kept = Kept {
+            id,
+            etag,
+            expires_wall_ms,
+            age,
+            body,
+            dialect,
+        };
+        // An older program took what this one does not: its publisher will have to say it again.
+        if resource.publications.restore(kept).is_err() {
+            self.forget_if_idle(slot);
+            return Some(false);
+        }
         self.wheel
             .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Publication, slot);
         Some(true)

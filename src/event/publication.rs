@@ -1,5 +1,9 @@
 //! Event state of one presentity as its publishers maintain it (RFC 3903): entity tags, refresh, modify, remove, expiry.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use crate::presence::{self, Document, Publication, XmlError};
 use crate::sip::random::Random;
 use crate::sip::time::Now;
@@ -16,10 +20,10 @@ pub struct Entry {
     /// Order of its last change.
     pub age: u64,
     /// The body as published.
-    pub body: Box<[u8]>,
+    pub body: Bytes,
     /// Dialect of its publisher.
     pub dialect: Box<str>,
-    document: Document,
+    document: Arc<Document>,
 }
 
 /// A publication as a store keeps it; the fields are those of [`Entry`].
@@ -35,7 +39,7 @@ pub struct Kept<'a> {
 }
 
 /// What a PUBLISH asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Publish<'a> {
     /// SIP-If-Match.
     pub if_match: Option<&'a str>,
@@ -43,6 +47,8 @@ pub struct Publish<'a> {
     pub expires_s: Option<u32>,
     /// The body; empty for a refresh or a removal.
     pub body: &'a [u8],
+    /// The body as [`Document::parse`] reads it; `None` when it is empty.
+    pub document: Option<Result<Document, XmlError>>,
     /// Dialect of the publisher.
     pub dialect: &'a str,
 }
@@ -122,10 +128,7 @@ impl Publications {
             ),
             None => None,
         };
-        let document = match publish.body {
-            [] => None,
-            body => Some(Document::parse(body).map_err(Refusal::Body)?),
-        };
+        let document = publish.document.transpose().map_err(Refusal::Body)?.map(Arc::new);
         let etag = String::from_utf8_lossy(&random.token::<16>()).into_owned();
         let expires_s = wanted.min(limits.max_expires_s);
         let expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
@@ -150,13 +153,14 @@ impl Publications {
                 accepted(&before.id.clone(), Some(before), false)
             }
             (Some(at), Some(document)) => {
-                let changed = *self.entries[at].body != *publish.body;
+                // The same body still is the newest now, which counts among several.
+                let changed = self.entries.len() > 1 || *self.entries[at].body != *publish.body;
                 let entry = Entry {
                     id: self.entries[at].id.clone(),
                     etag: etag.clone(),
                     expires_wall_ms,
                     age: self.age(),
-                    body: publish.body.into(),
+                    body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
                     document,
                 };
@@ -173,7 +177,7 @@ impl Publications {
                     etag: etag.clone(),
                     expires_wall_ms,
                     age,
-                    body: publish.body.into(),
+                    body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
                     document,
                 });
@@ -209,9 +213,9 @@ impl Publications {
             etag: kept.etag.to_string(),
             expires_wall_ms: kept.expires_wall_ms,
             age: kept.age,
-            body: kept.body.into(),
+            body: Bytes::copy_from_slice(kept.body),
             dialect: kept.dialect.into(),
-            document,
+            document: Arc::new(document),
         });
         Ok(())
     }
@@ -246,9 +250,9 @@ impl Publications {
         self.entries.iter().find(|e| *e.id == *id)
     }
 
-    /// The composed document; `None` when nobody has published.
+    /// The composed document; `None` when nobody has published. One publication alone is not copied.
     #[must_use]
-    pub fn compose(&self, entity: &str, rules: &presence::Rules) -> Option<presence::Composed<'_>> {
+    pub fn compose(&self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
         let list: Vec<Publication<'_>> = self
             .entries
             .iter()
@@ -259,7 +263,13 @@ impl Publications {
                 dialect: &e.dialect,
             })
             .collect();
-        presence::compose(entity, &list, rules)
+        Some(match presence::compose(entity, &list, rules)? {
+            presence::Composed::Built(text) => text.into(),
+            presence::Composed::Verbatim(body) => match self.entries.iter().find(|e| core::ptr::eq(&*e.body, body)) {
+                Some(entry) => entry.body.clone(),
+                None => Bytes::copy_from_slice(body),
+            },
+        })
     }
 }
 
@@ -291,6 +301,7 @@ mod tests {
                 if_match,
                 expires_s,
                 body,
+                document: (!body.is_empty()).then(|| Document::parse(body)),
                 dialect: "rfc",
             },
             LIMITS,
