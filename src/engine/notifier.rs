@@ -311,6 +311,11 @@ impl Engine {
             expires_wall_ms: subscription.expires_wall_ms,
         };
         subscription.reach.source = *request.source;
+        if let Some(contact) = request.view.items(Name::Contact).next()
+            && let Ok(contact) = NameAddr::parse(contact)
+        {
+            subscription.dialog.retarget(contact.uri);
+        }
         subscription.expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
         subscription.owed = true;
         subscription.tried_flow = false;
