@@ -1,5 +1,7 @@
 //! Digest credentials of local users (RFC 3261 section 22): checked before the decision, which says what they open.
 
+use std::sync::Arc;
+
 use super::reply::Request;
 use super::{Engine, Event, Output};
 use crate::policy::{AuthState, UserId};
@@ -69,7 +71,7 @@ impl Engine {
         for name in [Name::Authorization, Name::ProxyAuthorization] {
             for value in view.headers(name) {
                 match Credentials::parse(value) {
-                    Ok(credentials) if credentials.realm == realm => {
+                    Ok(credentials) if *credentials.realm == *realm => {
                         return Ok(self.check(now, source, view, &credentials, &realm));
                     }
                     Ok(_) => {}
@@ -145,7 +147,7 @@ impl Engine {
     }
 
     /// The realm of a sender is its own domain.
-    pub(super) fn realm(&self, essentials: &Essentials<'_>) -> String {
+    pub(super) fn realm(&self, essentials: &Essentials<'_>) -> Arc<str> {
         let host = Uri::parse(essentials.from.uri)
             .map(|u| u.host_bytes())
             .unwrap_or_default();
@@ -153,7 +155,10 @@ impl Engine {
             .snapshot
             .local_domain(host)
             .and_then(|id| self.snapshot.domains.at(usize::from(id.0)));
-        domain.map_or_else(|| self.host().to_string(), |(name, _)| name.to_string())
+        domain.map_or_else(
+            || Arc::clone(&self.snapshot.identity.host),
+            |(name, _)| Arc::clone(name),
+        )
     }
 
     /// Asks for credentials.

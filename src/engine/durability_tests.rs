@@ -287,25 +287,3 @@ fn what_the_disk_missed_without_a_promise_is_written_when_it_recovers() {
         "the record is gone now"
     );
 }
-
-#[test]
-fn records_of_the_program_before_are_understood() {
-    let (mut sim, etag) = watched();
-    let mut cut = |kind: u8, bytes: usize| {
-        let key = sim.disk.keys().find(|k| k.first() == Some(&kind)).cloned().unwrap();
-        let value = sim.disk.remove(&key).unwrap();
-        sim.disk.insert(key, value[..value.len() - bytes].into());
-    };
-    // A subscription did not say when it was made; a publication had no entity tag beside its key, and no dialect.
-    cut(b's', 8);
-    cut(b'p', 4 + etag.len() + 4 + "rfc".len());
-    sim.restart(0);
-    assert_eq!(sim.notifies().len(), 1, "it is not known what was seen");
-    let (status, etag) = sim.publish("bob", Some(&etag), 600, Some("two"));
-    assert_eq!(status, 200);
-    assert_eq!(sim.notifies().len(), 1);
-    sim.pass(1500);
-    sim.restart(0);
-    assert_eq!(sim.notifies(), [""; 0]);
-    assert_eq!(sim.publish("bob", Some(&etag), 600, None).0, 200);
-}

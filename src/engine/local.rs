@@ -92,17 +92,12 @@ impl Engine {
             }
             _ => {}
         }
-        let domain = Uri::parse(request.view.request_uri())
-            .ok()
-            .and_then(|uri| Aor::from_uri(&uri));
-        let all = self.route_hops(set, domain.as_ref());
+        let domain = Uri::parse(request.view.request_uri()).ok().and_then(|uri| uri.domain());
+        let all = self.route_hops(set, domain.as_deref());
         let up: SmallVec<[(PeerId, Destination); 2]> =
             all.iter().copied().filter(|(p, _)| !self.peers.is_down(*p)).collect();
-        let name = self
-            .snapshot
-            .peer(peer)
-            .map_or_else(String::new, |p| p.name.to_string());
         if up.is_empty() {
+            let name = self.peer_name(peer);
             let why = if all.is_empty() { "has no address" } else { "is down" };
             let reason = format!("SIP;cause=504;text=\"peer {name} {why}\"");
             let headers: [(&[u8], &[u8]); 1] = [(b"Reason", reason.as_bytes())];
@@ -144,20 +139,16 @@ impl Engine {
     }
 
     /// All destinations of a set of routes in the order to try, each with its peer.
-    pub(super) fn route_hops(
-        &mut self,
-        set: RouteSetId,
-        address: Option<&Aor>,
-    ) -> SmallVec<[(PeerId, Destination); 2]> {
+    pub(super) fn route_hops(&mut self, set: RouteSetId, domain: Option<&str>) -> SmallVec<[(PeerId, Destination); 2]> {
         let snapshot = std::sync::Arc::clone(&self.snapshot);
         let Some(routes) = snapshot.routes.set(set) else {
             return SmallVec::new();
         };
         let mut out = SmallVec::new();
         for route in routes.order(|| self.random.next_u64()) {
-            let targets = match (&route.next_hop, address) {
+            let targets = match (&route.next_hop, domain) {
                 (Some(at), _) => self.peers.targets(route.peer, &at.host, at.port, route.transport),
-                (None, Some(aor)) => self.peers.targets(route.peer, aor.domain(), None, route.transport),
+                (None, Some(domain)) => self.peers.targets(route.peer, domain, None, route.transport),
                 (None, None) => &[],
             };
             out.extend(
@@ -175,6 +166,6 @@ impl Engine {
         set: RouteSetId,
         presentity: &Aor,
     ) -> SmallVec<[(PeerId, Destination); 2]> {
-        self.route_hops(set, Some(presentity))
+        self.route_hops(set, Some(presentity.domain()))
     }
 }

@@ -233,6 +233,11 @@ impl Engine {
             expires_wall_ms: subscription.expires_wall_ms,
         };
         subscription.reach.origin = request.source.into();
+        if let Some(contact) = request.view.items(Name::Contact).next()
+            && let Ok(contact) = NameAddr::parse(contact)
+        {
+            subscription.dialog.retarget(contact.uri);
+        }
         subscription.expires_wall_ms = now.wall_ms + u64::from(expires_s) * 1000;
         subscription.owed = true;
         subscription.tried_flow = false;
@@ -270,7 +275,7 @@ impl Engine {
             .and_then(|id| self.upstreams.slots.get(id))
             .map(|u| &u.key);
         let party = self.party_name(subscription.reach.party);
-        Some(record::subscription(subscription, &resource.aor, upstream, &party))
+        Some(record::subscription(subscription, &resource.aor, upstream, party))
     }
 
     /// The resource has a new state for this subscription: now, or when pacing and the NOTIFY in flight allow.

@@ -133,3 +133,23 @@ fn a_kept_publication_that_cannot_be_read_any_more_is_dropped() {
     assert_eq!(sim.engine.status().presentities, 0);
     assert!(!sim.disk.contains_key(&key));
 }
+
+#[test]
+fn a_refresh_with_another_contact_moves_the_notifies() {
+    use super::sim::{CLIENT, header};
+    let mut sim = Sim::new();
+    let watch = sim.subscribe("alice", BOB, 3000);
+    let answer = sim.answer(&watch).to_string();
+    seen(&mut sim);
+    let lines = format!(
+        "From: {}\r\nTo: {}\r\nCall-ID: {watch}\r\nEvent: presence\r\nContact: <sip:moved@{CLIENT}>\r\nExpires: 3000\r\n",
+        header(&answer, "From").unwrap(),
+        header(&answer, "To").unwrap()
+    );
+    sim.ask_with("alice", "SUBSCRIBE", "sip:127.0.0.1:5060", &lines, 10, "");
+    let sent = sim.notifies();
+    assert!(
+        sent.len() == 1 && sent[0].starts_with(&format!("NOTIFY sip:moved@{CLIENT} SIP/2.0")),
+        "{sent:?}"
+    );
+}

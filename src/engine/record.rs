@@ -3,9 +3,11 @@
 //! A key is a kind, the owner and the part's own name. A value is a version byte and length-prefixed fields; expiries
 //! are wall time. A record of a newer version than this program knows is an error, not a guess.
 
+use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::Engine;
 use super::delivered::Delivered;
@@ -49,16 +51,24 @@ pub enum RestoreError {
     },
 }
 
-fn key(kind: u8, owner: &str, part: &[u8]) -> Box<[u8]> {
-    [&[kind], owner.as_bytes(), &[SEPARATOR], part].concat().into()
+/// Where keys and values are built: on the stack, so that each costs one allocation of its exact size.
+type Scratch = SmallVec<[u8; 1024]>;
+
+fn key(kind: u8, owner: impl Display, part: &[u8]) -> Box<[u8]> {
+    let mut key = Writer(Scratch::new());
+    key.0.push(kind);
+    let _ = write!(key, "{owner}");
+    key.0.push(SEPARATOR);
+    key.0.extend_from_slice(part);
+    key.done()
 }
 
 pub(super) fn binding_key(aor: &Aor, uri: &[u8]) -> Box<[u8]> {
-    key(b'r', &aor.to_string(), uri)
+    key(b'r', aor, uri)
 }
 
 pub(super) fn publication_key(aor: &Aor, id: &str) -> Box<[u8]> {
-    key(b'p', &aor.to_string(), id.as_bytes())
+    key(b'p', aor, id.as_bytes())
 }
 
 pub(super) fn subscription_key(tag: &[u8]) -> Box<[u8]> {
@@ -67,16 +77,16 @@ pub(super) fn subscription_key(tag: &[u8]) -> Box<[u8]> {
 
 pub(super) fn upstream_key(upstream: &Key) -> Box<[u8]> {
     let watcher = upstream.watcher.as_ref().map(Aor::to_string).unwrap_or_default();
-    key(b'u', &upstream.presentity.to_string(), watcher.as_bytes())
+    key(b'u', &upstream.presentity, watcher.as_bytes())
 }
 
 pub(super) fn message_key(aor: &Aor, id: &[u8]) -> Box<[u8]> {
-    key(b'm', &aor.to_string(), id)
+    key(b'm', aor, id)
 }
 
 /// A presentity of our own has no upstream key.
 pub(super) fn delivered_key(aor: &Aor, upstream: Option<&Key>) -> Box<[u8]> {
-    key(b'v', &aor.to_string(), &upstream.map(upstream_key).unwrap_or_default())
+    key(b'v', aor, &upstream.map(upstream_key).unwrap_or_default())
 }
 
 /// The kind, the owner and the part of a key.
@@ -87,32 +97,53 @@ pub(super) fn split_key(key: &[u8]) -> Option<(u8, &str, &[u8])> {
 }
 
 /// Builds a value field by field.
-struct Writer(Vec<u8>);
+struct Writer(Scratch);
 
 impl Writer {
     fn new() -> Self {
-        Self(vec![VERSION])
+        let mut scratch = Scratch::new();
+        scratch.push(VERSION);
+        Self(scratch)
     }
 
-    fn bytes(mut self, bytes: &[u8]) -> Self {
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         self.0.extend_from_slice(bytes);
         self
     }
 
-    fn number(mut self, number: u64) -> Self {
+    /// Bytes that are made here and now.
+    fn text(&mut self, text: impl Display) -> &mut Self {
+        let at = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        let _ = write!(self, "{text}");
+        let length = (self.0.len() - at - 4) as u32;
+        if let Some(place) = self.0.get_mut(at..at + 4) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
         self.0.extend_from_slice(&number.to_le_bytes());
         self
     }
 
-    fn origin(self, origin: &Origin) -> Self {
-        self.bytes(origin.remote.to_string().as_bytes())
+    fn origin(&mut self, origin: &Origin) -> &mut Self {
+        self.text(origin.remote)
             .bytes(origin.transport.param().as_bytes())
             .number(origin.listener.map_or(u64::MAX, |l| u64::from(l.0)))
     }
 
-    fn done(self) -> Box<[u8]> {
-        self.0.into()
+    fn done(&mut self) -> Box<[u8]> {
+        self.0.as_slice().into()
+    }
+}
+
+impl Write for Writer {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -162,13 +193,18 @@ impl<'a> Reader<'a> {
 }
 
 /// Names a party so that the name survives a reordered configuration.
-fn party_name(snapshot: &Snapshot, party: Party) -> String {
-    match party {
-        Party::Peer(id) => format!("p{}", snapshot.peer(id).map_or("", |p| &p.name)),
-        Party::User(id) => format!(
-            "u{}",
-            snapshot.user(id).map(crate::policy::User::address).unwrap_or_default()
-        ),
+#[derive(Clone, Copy)]
+pub(super) struct PartyName<'a>(&'a Snapshot, Party);
+
+impl Display for PartyName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Party::Peer(id) => write!(f, "p{}", self.0.peer(id).map_or("", |p| &p.name)),
+            Party::User(id) => {
+                let address = self.0.user(id).map(crate::policy::User::address);
+                write!(f, "u{}", address.unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -236,7 +272,7 @@ fn read_delivered(r: &mut Reader<'_>) -> Option<Delivered> {
     })
 }
 
-fn dialog_fields(writer: Writer, dialog: Option<&Dialog>) -> Writer {
+fn dialog_fields<'w>(writer: &'w mut Writer, dialog: Option<&Dialog>) -> &'w mut Writer {
     let Some(dialog) = dialog else { return writer.number(0) };
     let (text, marks) = dialog.to_raw();
     let remote = dialog.remote_cseq.map_or(u64::MAX, u64::from);
@@ -256,41 +292,43 @@ fn read_dialog(r: &mut Reader<'_>, local_cseq: u32) -> Option<Option<Dialog>> {
     Dialog::from_raw(text, marks, local_cseq, remote).map(Some)
 }
 
-pub(super) fn subscription(s: &Subscription, resource: &Aor, upstream: Option<&Key>, party: &str) -> Box<[u8]> {
+pub(super) fn subscription(
+    s: &Subscription,
+    resource: &Aor,
+    upstream: Option<&Key>,
+    party: PartyName<'_>,
+) -> Box<[u8]> {
     let peer_view = upstream.map(upstream_key).unwrap_or_default();
-    let writer = Writer::new()
-        .bytes(resource.to_string().as_bytes())
+    let mut writer = Writer::new();
+    writer
+        .text(resource)
         .bytes(&peer_view)
         .bytes(s.event_id.as_deref().unwrap_or_default())
-        .bytes(party.as_bytes())
+        .text(party)
         .origin(&s.reach.origin)
         .number(s.expires_wall_ms)
         .number(u64::from(s.cseq_ceiling));
-    dialog_fields(writer, Some(&s.dialog)).number(s.born).done()
+    dialog_fields(&mut writer, Some(&s.dialog)).number(s.born).done()
 }
 
 pub(super) fn upstream(u: &Upstream, peer: &str) -> Box<[u8]> {
-    let writer = Writer::new()
-        .bytes(peer.as_bytes())
-        .bytes(u.key.presentity.to_string().as_bytes())
-        .bytes(
-            u.key
-                .watcher
-                .as_ref()
-                .map(Aor::to_string)
-                .unwrap_or_default()
-                .as_bytes(),
-        )
+    let mut writer = Writer::new();
+    writer.bytes(peer.as_bytes()).text(&u.key.presentity);
+    match &u.key.watcher {
+        Some(watcher) => writer.text(watcher),
+        None => writer.bytes(b""),
+    };
+    writer
         .bytes(&u.tag)
         .bytes(u.call_id.as_bytes())
         .number(u64::from(u.cseq));
-    dialog_fields(writer, u.dialog.as_ref()).done()
+    dialog_fields(&mut writer, u.dialog.as_ref()).done()
 }
 
 impl Engine {
     /// The name under which a party's records are kept.
-    pub(super) fn party_name(&self, party: Party) -> String {
-        party_name(&self.snapshot, party)
+    pub(super) fn party_name(&self, party: Party) -> PartyName<'_> {
+        PartyName(&self.snapshot, party)
     }
 
     /// Puts back what the store held; call once, before the first input. Records of users and peers that are no longer
@@ -385,9 +423,7 @@ impl Engine {
 
     fn restore_publication(&mut self, now: Now, owner: &str, id: &str, r: &mut Reader<'_>) -> Option<bool> {
         let (expires_wall_ms, age, body) = (r.number()?, r.number()?, r.bytes()?);
-        // Older records were kept under the present entity tag.
-        let etag = if r.0.is_empty() { id } else { r.text()? };
-        let dialect = if r.0.is_empty() { "" } else { r.text()? };
+        let (etag, dialect) = (r.text()?, r.text()?);
         let Some(aor) = self.local_user(owner).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };

@@ -302,6 +302,11 @@ impl Engine {
         if !fits {
             return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
         }
+        if let (Some(dialog), Some(contact)) = (&mut upstream.dialog, view.items(Name::Contact).next())
+            && let Ok(contact) = NameAddr::parse(contact)
+        {
+            dialog.retarget(contact.uri);
+        }
         let presentity = upstream.key.presentity.clone();
         match self.notify_body(view, &presentity) {
             Ok(body) => {

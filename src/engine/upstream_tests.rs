@@ -15,6 +15,8 @@ struct Far {
     /// SUBSCRIBEs that reached the peer and have no answer yet.
     asked: Vec<String>,
     seen: Vec<String>,
+    /// Contact of the peer's NOTIFYs.
+    contact: String,
     cseq: u32,
 }
 
@@ -32,6 +34,7 @@ impl Far {
             told: Vec::new(),
             asked: Vec::new(),
             seen: Vec::new(),
+            contact: "sip:carl@127.0.0.9:5060".into(),
             cseq: 1,
         };
         far.look();
@@ -118,9 +121,10 @@ impl Far {
         };
         let text = format!(
             "NOTIFY sip:127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};rport;branch=z9hG4bKn{tag}{cseq}\r\nFrom: <{CARL}>;tag={tag}\r\n\
-             To: {to}\r\nCall-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:carl@127.0.0.9:5060>\r\n\
+             To: {to}\r\nCall-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nMax-Forwards: 70\r\nContact: <{}>\r\n\
              Event: {event}\r\nSubscription-State: {state}\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             of("Call-ID"),
+            self.contact,
             body.len()
         );
         self.sim.receive(PEER, &text);
@@ -240,6 +244,20 @@ fn a_refresh_that_fails_keeps_the_state_until_the_subscription_ends() {
     far.answer(&third, "200 OK", "Expires: 3600\r\n");
     far.notify(&third, "theirs", "active", "back");
     assert!(far.last().contains("back"));
+}
+
+#[test]
+fn a_peer_that_moves_is_refreshed_where_it_is() {
+    let mut far = Far::known();
+    let dialog = refresh(&mut far);
+    far.answer(&dialog, "200 OK", "Expires: 3600\r\n");
+    far.contact = "sip:carl@127.0.0.9:5060;moved=1".into();
+    assert_eq!(far.notify(&dialog, "theirs", "active;expires=600", "moved"), 200);
+    let next = refresh(&mut far);
+    assert!(
+        next.starts_with("SUBSCRIBE sip:carl@127.0.0.9:5060;moved=1 SIP/2.0"),
+        "{next}"
+    );
 }
 
 #[test]

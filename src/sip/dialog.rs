@@ -139,6 +139,24 @@ impl Dialog {
         &self.text[self.next.0 as usize..self.next.1 as usize]
     }
 
+    /// Takes a new remote target (RFC 3261 section 12.2; SUBSCRIBE and NOTIFY refresh it, RFC 6665). What is no URI
+    /// changes nothing, and behind a strict router the old target stays.
+    pub fn retarget(&mut self, target: &[u8]) {
+        let strict = self.next == (0, self.uri_end) && self.routes_end > self.uri_end;
+        if strict || target == self.request_uri() || Uri::parse(target).is_err() {
+            return;
+        }
+        let lines = &self.text[self.uri_end as usize..];
+        let moved = |mark: u32| mark - self.uri_end + target.len() as u32;
+        let next = match self.next.0 {
+            0 => (0, target.len() as u32),
+            _ => (moved(self.next.0), moved(self.next.1)),
+        };
+        (self.next, self.routes_end) = (next, moved(self.routes_end));
+        self.text = [target, lines].concat().into();
+        self.uri_end = target.len() as u32;
+    }
+
     /// The sequence number of our next request.
     pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
@@ -238,6 +256,31 @@ mod tests {
         let dialog = Dialog::new(&parts(&[]), 0, None)?;
         assert_eq!(dialog.next_uri(), b"sip:b@10.0.0.2:5070");
         assert_eq!((dialog.call_id(), dialog.remote_uri()), (&b"c1"[..], &b"sip:b@y"[..]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_target_leaves_everything_else() -> Result<(), Malformed> {
+        for routes in [&[][..], &[&b"<sip:p1;lr>"[..], b"<sip:p2;lr>"]] {
+            for target in [
+                &b"sip:b@10.0.0.2:5070"[..],
+                b"sip:x@y",
+                b"sip:somebody.else@a.long.host.example:5099",
+            ] {
+                let mut dialog = Dialog::new(&parts(routes), 0, None)?;
+                dialog.retarget(target);
+                let wanted = Parts {
+                    target,
+                    ..parts(routes)
+                };
+                assert_eq!(dialog, Dialog::new(&wanted, 0, None)?);
+            }
+        }
+        let mut strict = Dialog::new(&parts(&[b"<sip:p1>"]), 0, None)?;
+        let before = strict.clone();
+        strict.retarget(b"sip:x@y");
+        strict.retarget(b"no URI");
+        assert_eq!(strict, before);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::borrow::Cow;
 
 use super::field::Params;
 use super::header::Name;
@@ -151,6 +152,13 @@ impl<'a> Uri<'a> {
         self.host_bytes
     }
 
+    /// The host in the one form that comparisons use; `None` for a `tel:` or unknown URI.
+    #[must_use]
+    pub fn domain(&self) -> Option<Cow<'a, str>> {
+        let host = core::str::from_utf8(self.host_bytes).ok()?;
+        (!host.is_empty()).then(|| canonical_domain(host))
+    }
+
     /// The transport parameter; `sips:` means TLS.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
@@ -219,15 +227,21 @@ fn host(text: &[u8]) -> Option<Host<'_>> {
 }
 
 /// A domain in the one form that comparisons use: lower case, no trailing dot, addresses in their shortest spelling.
-fn canonical_domain(domain: &str) -> String {
+fn canonical_domain(domain: &str) -> Cow<'_, str> {
+    // A label that begins with a letter at the end makes it a name, and one in lower case is written as it is.
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
+    let last = domain.rsplit('.').next().unwrap_or_default();
+    if last.starts_with(|c: char| c.is_ascii_lowercase()) && domain.bytes().all(is_plain) {
+        return domain.into();
+    }
     let bare = domain
         .strip_prefix('[')
         .and_then(|d| d.strip_suffix(']'))
         .unwrap_or(domain);
     match bare.parse::<IpAddr>().map(canonical_ip) {
-        Ok(IpAddr::V4(ip)) => ip.to_string(),
-        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-        Err(_) => domain.trim_end_matches('.').to_ascii_lowercase(),
+        Ok(IpAddr::V4(ip)) => ip.to_string().into(),
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]").into(),
+        Err(_) => domain.trim_end_matches('.').to_ascii_lowercase().into(),
     }
 }
 
@@ -334,13 +348,19 @@ impl Aor {
         if matches!(uri.scheme, Scheme::Tel | Scheme::Other(_)) {
             return None;
         }
-        let user = String::from_utf8(unescaped(uri.user?).collect()).ok()?;
+        let raw = uri.user?;
+        let user: Cow<'_, str> = match memchr::memchr(b'%', raw) {
+            None => core::str::from_utf8(raw).ok()?.into(),
+            Some(_) => String::from_utf8(unescaped(raw).collect()).ok()?.into(),
+        };
         let written: usize = user.bytes().map(|b| if shown_plainly(b) { 1 } else { 3 }).sum();
         if user.is_empty() || user.chars().any(char::is_control) || written > MAX_USER {
             return None;
         }
-        let domain = core::str::from_utf8(uri.host_bytes).ok()?;
-        Some(Self::new(&user, domain))
+        Some(Self {
+            user: user.into(),
+            domain: uri.domain()?.into(),
+        })
     }
 
     /// The same from text, with or without scheme.
