@@ -127,23 +127,9 @@ impl Trestle {
     /// # Errors
     /// When it does not get ready; the text is its output.
     pub fn start_by(command: &mut Command, dir: &Path, ports: Ports) -> Outcome<Self> {
-        let process = Process::start(command, &dir.join("trestle.log"))?;
+        let process = Process::start(command.current_dir(dir), &dir.join("trestle.log"))?;
         let mut bridge = Self {
             process,
-            dir: dir.to_path_buf(),
-            ports,
-        };
-        bridge.wait()?;
-        Ok(bridge)
-    }
-
-    /// The same by a command that runs it in surroundings of its own.
-    ///
-    /// # Errors
-    /// When it does not get ready; the text is its output.
-    pub fn start_by(command: &mut Command, dir: &Path, ports: Ports) -> Outcome<Self> {
-        let mut bridge = Self {
-            process: Process::start(command.current_dir(dir), &dir.join("trestle.log"))?,
             dir: dir.to_path_buf(),
             ports,
         };

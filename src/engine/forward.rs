@@ -302,7 +302,7 @@ impl Engine {
         if status >= 300 && self.may_fail_over(id, leg, status) {
             return self.try_next(now, id, leg, "the peer answered 503");
         }
-        let wire = self.final_wire(view, status, invite, id);
+        let (status, wire) = self.final_wire(view, status, invite, id);
         let Some(forward) = self.forwards.get_mut(id) else {
             return;
         };
@@ -323,7 +323,7 @@ impl Engine {
 
     /// The response as it goes back: 503 is a statement about the next server only (RFC 3261 section 16.7), 408 is no
     /// answer to a non-INVITE request (RFC 4320 section 4.2).
-    fn final_wire(&mut self, view: &View<'_>, status: u16, invite: bool, id: SlotId) -> Bytes {
+    fn final_wire(&mut self, view: &View<'_>, status: u16, invite: bool, id: SlotId) -> (u16, Bytes) {
         let replacement = match status {
             503 => Some((500, "SIP;cause=503;text=\"the next server is unavailable\"")),
             408 if !invite => Some((504, "SIP;cause=408;text=\"the next server timed out\"")),
@@ -332,9 +332,9 @@ impl Engine {
         if let Some((status, why)) = replacement
             && let Some(wire) = self.own_answer(id, status, why)
         {
-            return wire;
+            return (status, wire);
         }
-        self.write_response(view)
+        (status, self.write_response(view))
     }
 
     /// A response forwarded: the top Via, which is ours, comes off.

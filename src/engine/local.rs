@@ -123,7 +123,8 @@ impl Engine {
 
     /// RFC 3261 section 18.1.1: what is longer than 1,300 bytes does not go out as a datagram.
     fn too_long_for_udp(&self, request: &Request<'_>, to: &[(PeerId, Destination)]) -> bool {
-        request.view.bytes().len() > 1300 && to.iter().all(|(_, d)| matches!(d, Destination::Datagram { .. }))
+        request.view.bytes().len() > super::messages::MAX_DATAGRAM
+            && to.iter().all(|(_, d)| matches!(d, Destination::Datagram { .. }))
     }
 
     fn on_remote_subscribe(&mut self, now: Now, request: &Request<'_>, who: Party, set: RouteSetId, peer: PeerId) {

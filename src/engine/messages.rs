@@ -17,7 +17,7 @@ use super::undo::Undo;
 use super::{Engine, record};
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, Index, parse};
-use crate::sip::net::Source;
+use crate::sip::net::{Destination, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
 use crate::sip::uri::Aor;
@@ -27,6 +27,8 @@ use crate::sip::write;
 const RETRY_MS: u64 = 30_000;
 /// A message that is not durable yet is looked at again after this.
 const SETTLING_MS: u64 = 20;
+/// RFC 3261 section 18.1.1: what is longer does not go out as a datagram.
+pub(super) const MAX_DATAGRAM: usize = 1_300;
 
 /// One kept message: the request as it came.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ struct Box_ {
 pub(super) struct Offline {
     boxes: Slots<Box_>,
     by_aor: HashMap<Aor, SlotId>,
+    /// Messages kept since the start, which tells those of one millisecond apart.
+    count: u32,
 }
 
 impl Offline {
@@ -110,12 +114,23 @@ impl Engine {
             return self.answer(now, request, Answer::new(413, phrase(413)));
         }
         let keeps = settings.store_offline;
-        let hops = self.contact_hops(aor);
+        let mut hops = self.contact_hops(aor);
         let manner = Manner {
             strip_credentials: true,
             ..Manner::default()
         };
         if !hops.is_empty() {
+            // What is too long for a datagram goes to the contacts that are reached otherwise.
+            if request.source.flow.is_some() && request.view.bytes().len() > MAX_DATAGRAM {
+                hops.retain(|hop| {
+                    hop.destinations
+                        .iter()
+                        .any(|to| !matches!(to, Destination::Datagram { .. }))
+                });
+                if hops.is_empty() {
+                    return self.answer(now, request, Answer::new(513, phrase(513)));
+                }
+            }
             return self.forward_or_store(now, request, hops, manner, keeps.then(|| aor.clone()));
         }
         if !keeps {
@@ -160,7 +175,7 @@ impl Engine {
             self.layer.respond(now, server, 500, wire);
             return;
         }
-        let id = self.random.token::<16>();
+        let id = self.message_id(now);
         self.persist(record::message_key(aor, &id), Some(kept.as_ref().into()));
         let stored = Stored {
             id,
@@ -170,6 +185,17 @@ impl Engine {
         let mailbox = self.messages.push(aor, stored);
         self.or_undo(Undo::Message { mailbox, id });
         self.promise(now, Promise::Answer { server, status, wire });
+    }
+
+    /// Names a kept message. Records come back in the order of their keys, so time stands first: a user gets messages in
+    /// the order they came, after a restart as well.
+    fn message_id(&mut self, now: Now) -> [u8; 16] {
+        self.messages.count = self.messages.count.wrapping_add(1);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&now.wall_ms.to_be_bytes());
+        id[8..12].copy_from_slice(&self.messages.count.to_be_bytes());
+        id[12..].copy_from_slice(&self.random.token::<4>());
+        id
     }
 
     /// The same message may have come over another path.

@@ -151,7 +151,7 @@ impl Engine {
     }
 
     /// The Via value for a request to `to`.
-    pub(super) fn via_value(&self, to: Destination, branch: &[u8]) -> SmallVec<[u8; 128]> {
+    pub(super) fn via_value(&self, to: Destination, branch: &[u8]) -> SmallVec<[u8; 160]> {
         let (transport, host) = self.advertised(to);
         let mut via = SmallVec::new();
         for part in [

@@ -311,6 +311,8 @@ impl Engine {
             .collect();
         let mut headers: Vec<(&[u8], &[u8])> = contacts.iter().map(|c| (&b"Contact"[..], &c[..])).collect();
         headers.push((b"Supported", b"path"));
+        // RFC 3327 section 5.3: the client learns which Path was taken.
+        headers.extend(request.view.headers(Name::Path).map(|path| (&b"Path"[..], path)));
         let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
         let (server, status) = (request.server, 200);
         self.promise(now, Promise::Answer { server, status, wire });

@@ -4,7 +4,7 @@
 
 use super::Engine;
 use super::route_token::Sides;
-use crate::policy::{InDialog, Party};
+use crate::policy::{InDialog, Party, UserId};
 use crate::sip::message::Essentials;
 use crate::sip::net::{PeerId, Source};
 use crate::sip::uri::Uri;
@@ -27,17 +27,20 @@ impl Engine {
         };
         // A front end stands for the users of its domain, here as outside dialogs.
         let front_end = match sender {
-            Party::User(_) => self
-                .snapshot
-                .peers()
-                .map(|(id, _)| id)
-                .find(|id| self.speaks_here(source, *id, host)),
+            Party::User(id) => self.front_end(source, id),
             Party::Peer(_) => None,
         };
         InDialog {
             sender: front_end.map_or(sender, Party::Peer),
             towards: Some(towards),
         }
+    }
+
+    /// The front end of a user's domain, if that is who sends.
+    fn front_end(&self, source: &Source, user: UserId) -> Option<PeerId> {
+        let domain = self.snapshot.user(user)?.domain.as_bytes();
+        let mut peers = self.snapshot.peers().map(|(id, _)| id);
+        peers.find(|id| self.speaks_here(source, *id, domain))
     }
 
     /// Whether a flow is a peer's that may speak for this domain.
