@@ -161,7 +161,12 @@ fn writing(c: &mut Criterion) {
         group.bench_function("an answer of our own", |b| {
             b.iter(|| {
                 out.clear();
-                write::respond(&mut out, black_box(view), 200, "OK", Some(b"tag"), None, &[], None);
+                write::respond(
+                    &mut out,
+                    black_box(view),
+                    None,
+                    &write::Answer::new(200, "OK").tag(b"tag"),
+                );
             });
         });
     });

@@ -8,17 +8,17 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::reply::Reply;
 use super::slots::SlotId;
 use super::undo::Undo;
 use super::{Engine, Output};
 use crate::sip::time::Now;
-use crate::sip::transaction::ServerId;
 
 /// What happens when a record is durable.
 #[derive(Debug)]
 pub(super) enum Promise {
-    /// Answer a request; what the 500 of a failed store says is taken from `wire`.
-    Answer { server: ServerId, status: u16, wire: Bytes },
+    /// Answer a request; what the 500 of a failed store says is taken from it.
+    Answer(Reply),
     /// Send the NOTIFY that follows the 2xx.
     Notify(SlotId),
     /// Show watchers a document.
@@ -157,9 +157,9 @@ impl Engine {
         for (_, step) in std::mem::take(&mut self.journal.waiting) {
             match step {
                 Step::TakeBack(undo) => undos.push(undo),
-                Step::Keep(Promise::Answer { server, wire, .. }) => {
-                    let wire = refused(&wire, self.host());
-                    self.layer.respond(now, server, 500, wire);
+                Step::Keep(Promise::Answer(reply)) => {
+                    let wire = refused(&reply.wire, self.host());
+                    self.layer.respond(now, reply.server, 500, wire);
                 }
                 Step::Keep(Promise::Show(id, body)) => after.push(Promise::Show(id, body)),
                 Step::Keep(Promise::Repeat(id)) => after.push(Promise::Repeat(id)),
@@ -189,9 +189,7 @@ impl Engine {
 
     fn keep_promise(&mut self, now: Now, promise: Promise) {
         match promise {
-            Promise::Answer { server, status, wire } => {
-                self.layer.respond(now, server, status, wire);
-            }
+            Promise::Answer(reply) => self.send_reply(now, reply),
             Promise::Notify(id) => self.confirmed(now, id),
             Promise::Show(id, body) => self.shown(id, body),
             Promise::Repeat(id) => self.repeat_to_all(id),

@@ -125,6 +125,7 @@ impl Engine {
                 self.on_cancel(now, &request, invite);
             }
             Arrived::AckFor2xx => self.on_ack(source, view, &essentials),
+            Arrived::Repeated(server) => self.answer_again(source, view, server),
             Arrived::Retransmission | Arrived::Ack(_) => {}
         }
     }

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::commit::{Promise, refused};
 use super::forward::{Manner, Owner, is_reliable};
-use super::reply::{Answer, Request, phrase};
+use super::reply::{Answer, Reply, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
 use super::undo::Undo;
@@ -184,7 +184,16 @@ impl Engine {
         };
         let mailbox = self.messages.push(aor, stored);
         self.or_undo(Undo::Message { mailbox, id });
-        self.promise(now, Promise::Answer { server, status, wire });
+        let recipe = Bytes::new();
+        self.promise(
+            now,
+            Promise::Answer(Reply {
+                server,
+                status,
+                wire,
+                recipe,
+            }),
+        );
     }
 
     /// Names a kept message. Records come back in the order of their keys, so time stands first: a user gets messages in

@@ -167,12 +167,11 @@ impl Engine {
         let contact = self.own_uri(towards, b"", false);
         let headers: [(&[u8], &[u8]); 2] = [(b"Expires", expires.as_bytes()), (b"Contact", &contact)];
         let answer = Answer::new(200, "OK").with(&headers).tag(tag);
-        let wire = self.write_answer(request.source, request.view, answer);
+        let reply = self.reply_to(request, answer);
         if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
             subscription.unconfirmed = subscription.unconfirmed.saturating_add(1);
         }
-        let (server, status) = (request.server, 200);
-        self.promise(now, Promise::Answer { server, status, wire });
+        self.promise(now, Promise::Answer(reply));
         self.promise(now, Promise::Notify(id));
     }
 

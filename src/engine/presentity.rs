@@ -250,9 +250,8 @@ impl Engine {
             (b"SIP-ETag", accepted.etag.as_bytes()),
             (b"Expires", expires.as_bytes()),
         ];
-        let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
-        let (server, status) = (request.server, 200);
-        self.promise(now, Promise::Answer { server, status, wire });
+        let reply = self.reply_to(request, Answer::new(200, "OK").with(&headers));
+        self.promise(now, Promise::Answer(reply));
         if accepted.changed {
             self.recompose(id);
         }

@@ -313,9 +313,8 @@ impl Engine {
         headers.push((b"Supported", b"path"));
         // RFC 3327 section 5.3: the client learns which Path was taken.
         headers.extend(request.view.headers(Name::Path).map(|path| (&b"Path"[..], path)));
-        let wire = self.write_answer(request.source, request.view, Answer::new(200, "OK").with(&headers));
-        let (server, status) = (request.server, 200);
-        self.promise(now, Promise::Answer { server, status, wire });
+        let reply = self.reply_to(request, Answer::new(200, "OK").with(&headers));
+        self.promise(now, Promise::Answer(reply));
         if !self.registrar.bindings(aor).is_empty() {
             self.deliver_stored(now, aor);
         }

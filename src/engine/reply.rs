@@ -12,38 +12,16 @@ use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
 use crate::sip::write;
 
-/// A response in the making.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answer<'a> {
+pub(super) use write::Answer;
+
+/// A finished response.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) server: ServerId,
     pub(super) status: u16,
-    pub(super) reason: &'a str,
-    /// Added to To when it has none.
-    pub(super) to_tag: Option<&'a [u8]>,
-    pub(super) headers: &'a [(&'a [u8], &'a [u8])],
-    pub(super) body: Option<(&'a [u8], &'a [u8])>,
-}
-
-impl<'a> Answer<'a> {
-    pub(super) fn new(status: u16, reason: &'a str) -> Self {
-        Self {
-            status,
-            reason,
-            to_tag: None,
-            headers: &[],
-            body: None,
-        }
-    }
-
-    pub(super) fn with(self, headers: &'a [(&'a [u8], &'a [u8])]) -> Self {
-        Self { headers, ..self }
-    }
-
-    pub(super) fn tag(self, to_tag: &'a [u8]) -> Self {
-        Self {
-            to_tag: Some(to_tag),
-            ..self
-        }
-    }
+    pub(super) wire: Bytes,
+    /// See [`write::recipe`]; empty when the transaction keeps the whole response, or nothing.
+    pub(super) recipe: Bytes,
 }
 
 /// A request being worked on: its server transaction and all that was learned of it.
@@ -58,8 +36,67 @@ pub(super) struct Request<'a> {
 impl Engine {
     /// Answers a request in its server transaction.
     pub(super) fn answer(&mut self, now: Now, request: &Request<'_>, answer: Answer<'_>) {
-        let wire = self.write_answer(request.source, request.view, answer);
-        self.layer.respond(now, request.server, answer.status, wire);
+        let reply = self.reply_to(request, answer);
+        self.send_reply(now, reply);
+    }
+
+    /// Renders the answer to a request, to be sent by [`Engine::send_reply`] sooner or later.
+    pub(super) fn reply_to(&mut self, request: &Request<'_>, answer: Answer<'_>) -> Reply {
+        let tag = self.random.token::<16>();
+        let answer = tagged(answer, &tag);
+        let (server, status) = (request.server, answer.status);
+        // Over a stream nothing is sent twice; an INVITE needs its answers to be repeated when no request comes.
+        let by_recipe = !request.source.transport.is_reliable() && request.essentials.method.as_bytes() != b"INVITE";
+        let received = (request.source.remote.ip(), request.source.remote.port());
+        if !by_recipe {
+            let mut buffer = self.buffers.take_answer();
+            write::respond(&mut buffer, request.view, Some(received), &answer);
+            let (wire, recipe) = (self.buffers.finish_answer(buffer), Bytes::new());
+            return Reply {
+                server,
+                status,
+                wire,
+                recipe,
+            };
+        }
+        let mut buffer = self.buffers.take();
+        write::respond(&mut buffer, request.view, Some(received), &answer);
+        let wire = self.buffers.finish(buffer);
+        let mut buffer = self.buffers.take_answer();
+        write::recipe(&mut buffer, &answer);
+        let recipe = self.buffers.finish_answer(buffer);
+        Reply {
+            server,
+            status,
+            wire,
+            recipe,
+        }
+    }
+
+    pub(super) fn send_reply(&mut self, now: Now, reply: Reply) {
+        let Reply {
+            server,
+            status,
+            wire,
+            recipe,
+        } = reply;
+        if recipe.is_empty() {
+            self.layer.respond(now, server, status, wire);
+        } else {
+            self.layer.respond_by_recipe(now, server, status, wire, recipe);
+        }
+    }
+
+    /// A request has come again whose answer is kept as a recipe.
+    pub(super) fn answer_again(&mut self, source: &Source, view: &View<'_>, server: ServerId) {
+        let Some((to, recipe)) = self.layer.recipe(server) else {
+            return;
+        };
+        let mut buffer = self.buffers.take();
+        let received = (source.remote.ip(), source.remote.port());
+        write::respond_again(&mut buffer, view, Some(received), &recipe);
+        let wire = self.buffers.finish(buffer);
+        self.outputs.push_back(Output::Send { to, wire, token: 0 });
     }
 
     /// Refuses what would have to be remembered while the store does not take records.
@@ -71,24 +108,10 @@ impl Engine {
 
     /// Renders a response to `view`; the To tag is made up where neither side has given one.
     pub(super) fn write_answer(&mut self, source: &Source, view: &View<'_>, answer: Answer<'_>) -> Bytes {
-        let made_up = self.random.token::<16>();
-        let tag = if answer.status == 100 {
-            None
-        } else {
-            Some(answer.to_tag.unwrap_or(&made_up))
-        };
-        let received = Some((source.remote.ip(), source.remote.port()));
+        let tag = self.random.token::<16>();
+        let received = (source.remote.ip(), source.remote.port());
         let mut buffer = self.buffers.take_answer();
-        write::respond(
-            &mut buffer,
-            view,
-            answer.status,
-            answer.reason,
-            tag,
-            received,
-            answer.headers,
-            answer.body,
-        );
+        write::respond(&mut buffer, view, Some(received), &tagged(answer, &tag));
         self.buffers.finish_answer(buffer)
     }
 
@@ -128,6 +151,17 @@ impl Engine {
         let wire = self.buffers.finish_answer(buffer);
         let to = reply_destination(source, None);
         self.outputs.push_back(Output::Send { to, wire, token: 0 });
+    }
+}
+
+/// The same with a To tag, unless it has one or is a 100.
+fn tagged<'a>(answer: Answer<'a>, made_up: &'a [u8]) -> Answer<'a> {
+    match answer.status {
+        100 => Answer { to_tag: None, ..answer },
+        _ => Answer {
+            to_tag: Some(answer.to_tag.unwrap_or(made_up)),
+            ..answer
+        },
     }
 }
 

@@ -160,7 +160,7 @@ proptest! {
         let mut index = Index::new();
         let view = parse(&bytes, Framing::Stream, &mut index).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let mut out = BytesMut::new();
-        write::respond(&mut out, &view, 404, "Not Found", Some(b"t"), None, &[], None);
+        write::respond(&mut out, &view, None, &write::Answer::new(404, "Not Found").tag(b"t"));
         let (after, _) = read_back(&out);
         let copied = |l: &&String| {
             let name = Name::from_bytes(l.split(':').next().unwrap_or_default().trim().as_bytes());

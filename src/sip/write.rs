@@ -47,27 +47,102 @@ fn finish(out: &mut BytesMut, body: Option<(&[u8], &[u8])>) {
     out.put_slice(bytes);
 }
 
-/// A response to `request` (RFC 3261 section 8.2.6): Via lines, From, To, Call-ID, CSeq and, for a dialog-creating
-/// answer, Record-Route are copied byte for byte. `received` is the source of the request (section 18.2.1, RFC 3581).
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call site wraps it; a struct would only rename the list"
-)]
-pub fn respond(
-    out: &mut BytesMut,
-    request: &View<'_>,
-    status: u16,
-    reason: &str,
-    to_tag: Option<&[u8]>,
-    received: Option<(IpAddr, u16)>,
-    extra: &[(&[u8], &[u8])],
-    body: Option<(&[u8], &[u8])>,
-) {
+/// What a response of our own says; the rest of it is copied from the request (RFC 3261 section 8.2.6).
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// The reason phrase.
+    pub reason: &'a str,
+    /// Added to To when the request has no tag there.
+    pub to_tag: Option<&'a [u8]>,
+    /// Further headers.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// Content type and body.
+    pub body: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Answer<'a> {
+    /// A status and its phrase, no more.
+    #[must_use]
+    pub fn new(status: u16, reason: &'a str) -> Self {
+        Self {
+            status,
+            reason,
+            to_tag: None,
+            headers: &[],
+            body: None,
+        }
+    }
+
+    /// The same with further headers.
+    #[must_use]
+    pub fn with(self, headers: &'a [(&'a [u8], &'a [u8])]) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same with a To tag.
+    #[must_use]
+    pub fn tag(self, to_tag: &'a [u8]) -> Self {
+        Self {
+            to_tag: Some(to_tag),
+            ..self
+        }
+    }
+}
+
+/// A response to `request`: Via lines, From, To, Call-ID, CSeq and, for a dialog-creating answer, Record-Route are
+/// copied byte for byte. `received` is the source of the request (section 18.2.1, RFC 3581).
+pub fn respond(out: &mut BytesMut, request: &View<'_>, received: Option<(IpAddr, u16)>, answer: &Answer<'_>) {
+    start_line(out, answer.status, answer.reason);
+    copied(out, request, received, answer.status, answer.to_tag);
+    for (name, bytes) in answer.headers {
+        header(out, name, bytes);
+    }
+    finish(out, answer.body);
+}
+
+/// What of `answer` cannot be had from the request: a fifth of the response, for a transaction that may have to send it
+/// again. The reverse is [`respond_again`].
+pub fn recipe(out: &mut BytesMut, answer: &Answer<'_>) {
+    let tag = answer.to_tag.unwrap_or_default();
+    out.put_u8(u8::try_from(tag.len()).unwrap_or(0));
+    out.put_slice(tag.get(..usize::from(u8::MAX)).unwrap_or(tag));
+    out.put_u16(answer.status);
+    start_line(out, answer.status, answer.reason);
+    for (name, bytes) in answer.headers {
+        header(out, name, bytes);
+    }
+    finish(out, answer.body);
+}
+
+/// The response that `recipe` was made for, to the same request once more. Nothing is written when it is no recipe.
+pub fn respond_again(out: &mut BytesMut, request: &View<'_>, received: Option<(IpAddr, u16)>, recipe: &[u8]) {
+    let parts = || {
+        let (length, rest) = recipe.split_first()?;
+        let (tag, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (status, rest) = rest.split_first_chunk::<2>()?;
+        let end = memchr::memchr(b'\n', rest)? + 1;
+        Some((tag, u16::from_be_bytes(*status), rest.split_at_checked(end)?))
+    };
+    let Some((tag, status, (start, own))) = parts() else {
+        return;
+    };
+    out.put_slice(start);
+    copied(out, request, received, status, (!tag.is_empty()).then_some(tag));
+    out.put_slice(own);
+}
+
+fn start_line(out: &mut BytesMut, status: u16, reason: &str) {
     out.put_slice(b"SIP/2.0 ");
     decimal(out, u64::from(status));
     out.put_u8(b' ');
     value(out, reason.as_bytes());
     out.put_slice(b"\r\n");
+}
+
+/// The lines of a response that are the request's.
+fn copied(out: &mut BytesMut, request: &View<'_>, received: Option<(IpAddr, u16)>, status: u16, to_tag: Option<&[u8]>) {
     let mut first_via = received;
     let dialog = (101..300).contains(&status);
     for line in request.lines() {
@@ -85,10 +160,6 @@ pub fn respond(
             _ => {}
         }
     }
-    for (name, bytes) in extra {
-        header(out, name, bytes);
-    }
-    finish(out, body);
 }
 
 /// A refusal of a request that cannot be split (RFC 3261 section 8.2.6 as far as it goes).
@@ -101,11 +172,7 @@ pub fn refuse(
     received: (IpAddr, u16),
     extra: &[(&[u8], &[u8])],
 ) {
-    out.put_slice(b"SIP/2.0 ");
-    decimal(out, u64::from(status));
-    out.put_u8(b' ');
-    value(out, reason.as_bytes());
-    out.put_slice(b"\r\n");
+    start_line(out, status, reason);
     let mut first_via = Some(received);
     for (name, bytes) in &request.lines {
         // Folds and bare line ends go: each line is one line.
@@ -508,6 +575,36 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_gives_the_same_response_again() -> Result<(), Malformed> {
+        let mut index = Index::new();
+        let view = parse(INVITE, Framing::Datagram, &mut index)?;
+        let headers: [(&[u8], &[u8]); 2] = [(b"Expires", b"60"), (b"Contact", b"<sip:us>")];
+        let plain = Answer::new(200, "OK").tag(b"t9").with(&headers);
+        let with_body = Answer {
+            body: Some((b"text/plain", b"a\r\nb\r\n\r\nc")),
+            ..plain
+        };
+        for answer in [
+            plain,
+            with_body,
+            Answer::new(100, "Trying"),
+            Answer::new(404, "Not Found").tag(b"x"),
+        ] {
+            let received = Some((IpAddr::from([127, 0, 0, 1]), 5999));
+            let mut kept = BytesMut::new();
+            recipe(&mut kept, &answer);
+            assert_eq!(
+                written(|out| respond_again(out, &view, received, &kept)),
+                written(|out| respond(out, &view, received, &answer))
+            );
+            for end in 0..kept.len() {
+                respond_again(&mut BytesMut::new(), &view, None, &kept[..end]);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_via_line_without_items_hides_nothing() -> Result<(), Malformed> {
         let mut index = Index::new();
         let bytes =
@@ -532,16 +629,9 @@ mod tests {
         let mut index = Index::new();
         let view = parse(INVITE, Framing::Datagram, &mut index)?;
         let answer = written(|out| {
-            respond(
-                out,
-                &view,
-                404,
-                "Not\r\nFound",
-                Some(b"t9"),
-                None,
-                &[(b"X", b"a\r\nEvil: 1")],
-                None,
-            );
+            let headers: [(&[u8], &[u8]); 1] = [(b"X", b"a\r\nEvil: 1")];
+            let answer = Answer::new(404, "Not\r\nFound").tag(b"t9").with(&headers);
+            respond(out, &view, None, &answer);
         });
         assert!(answer.contains("To: <sip:b@x>;tag=t9\r\n") && answer.contains("X: aEvil: 1\r\n"));
         assert!(answer.starts_with("SIP/2.0 404 NotFound\r\nv: SIP/2.0/UDP 10.0.0.9;rport;branch=z9hG4bKa, SIP"));

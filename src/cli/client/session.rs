@@ -145,7 +145,12 @@ impl Session {
         };
         if view.is_request() {
             let mut out = BytesMut::new();
-            write::respond(&mut out, &view, 200, "OK", Some(self.tag.as_bytes()), None, &[], None);
+            write::respond(
+                &mut out,
+                &view,
+                None,
+                &write::Answer::new(200, "OK").tag(self.tag.as_bytes()),
+            );
             self.link.send(&out).map_err(|e| self.lost(&e))?;
         }
         Ok(Some(message))

@@ -143,6 +143,11 @@ impl World {
                     self.server.acknowledged(id);
                 }
             }
+            Arrived::Repeated(id) => {
+                let (_, recipe) = self.server.recipe(id).expect("what is repeated has a recipe");
+                let wire = String::from_utf8_lossy(&recipe).replace("recipe of ", "");
+                self.put(now, false, wire);
+            }
             Arrived::Retransmission | Arrived::Ack(_) => {}
             Arrived::Cancel { id, matched, .. } => {
                 let status = if matched { 200 } else { 481 };
@@ -175,6 +180,9 @@ impl World {
         let wire = Bytes::from(format!("{head} {status}"));
         if head.ends_with("INVITE") && status < 300 {
             self.server.respond_repeating(at(now), id, status, wire);
+        } else if head.ends_with("MESSAGE") && key.1 % 2 == 0 {
+            let recipe = Bytes::from(format!("recipe of {head} {status}"));
+            self.server.respond_by_recipe(at(now), id, status, wire, recipe);
         } else {
             self.server.respond(at(now), id, status, wire);
         }

@@ -156,6 +156,8 @@ pub enum Arrived {
     New(ServerId),
     /// Seen before and absorbed; if there is an answer, it is queued again.
     Retransmission,
+    /// The same; its answer is kept as a recipe, by which the owner writes it again: see [`Layer::recipe`].
+    Repeated(ServerId),
     /// An ACK for a non-2xx response; absorbed.
     Ack(ServerId),
     /// An ACK that belongs to no INVITE answered with a non-2xx: it goes to the dialog, and may be forwarded.

@@ -24,8 +24,9 @@ struct Server {
     machine: Machine,
     user: u64,
     to: Destination,
-    /// The last response; empty before the first.
+    /// The last response, or its recipe; empty before the first.
     last: Bytes,
+    by_recipe: bool,
 }
 
 impl Timed for Server {
@@ -134,8 +135,7 @@ impl Layer {
             return self.ack(now.mono_ms, &fingerprint);
         }
         if let Some(id) = self.servers.find(fingerprint.fields, |other| *other == fingerprint) {
-            self.replay(id);
-            return Arrived::Retransmission;
+            return self.replay(id);
         }
         let machine = if fingerprint.method == INVITE {
             Machine::Invite(ServerInvite::new(reliable))
@@ -152,6 +152,7 @@ impl Layer {
             user,
             to,
             last: Bytes::new(),
+            by_recipe: false,
         });
         match target {
             None => Arrived::New(id),
@@ -166,17 +167,22 @@ impl Layer {
         }
     }
 
-    fn replay(&mut self, id: ServerId) {
+    fn replay(&mut self, id: ServerId) -> Arrived {
         let Some(server) = self.servers.pool.get(id.key()) else {
-            return;
+            return Arrived::Retransmission;
         };
         let replay = match &server.machine {
             Machine::Invite(machine) => machine.repeated(),
             Machine::NonInvite(machine) => machine.repeated(),
         };
-        if replay && !server.last.is_empty() {
-            self.outputs.push_back(server.transmit());
+        if !replay || server.last.is_empty() {
+            return Arrived::Retransmission;
         }
+        if server.by_recipe {
+            return Arrived::Repeated(id);
+        }
+        self.outputs.push_back(server.transmit());
+        Arrived::Retransmission
     }
 
     fn ack(&mut self, now: u64, fingerprint: &Fingerprint) -> Arrived {
@@ -214,7 +220,7 @@ impl Layer {
             Machine::NonInvite(machine) => machine.respond(now.mono_ms, &self.timers, status),
         };
         if accepted {
-            server.last = wire;
+            (server.last, server.by_recipe) = (wire, false);
             self.outputs.push_back(server.transmit());
             if matches!(&server.machine, Machine::Invite(machine) if !machine.needs_last()) {
                 server.last = Bytes::new();
@@ -222,6 +228,23 @@ impl Layer {
             self.settle(id);
         }
         accepted
+    }
+
+    /// Like [`Layer::respond`] to anything but an INVITE, keeping what the owner needs to write the response again
+    /// instead of the response: a repeated request comes back as [`Arrived::Repeated`].
+    pub fn respond_by_recipe(&mut self, now: Now, id: ServerId, status: u16, wire: Bytes, recipe: Bytes) -> bool {
+        let sent = self.respond(now, id, status, wire);
+        if sent && let Some(server) = self.servers.pool.get_mut(id.key()) {
+            (server.last, server.by_recipe) = (recipe, true);
+        }
+        sent
+    }
+
+    /// The recipe of a response that is to be sent again, and where to.
+    #[must_use]
+    pub fn recipe(&self, id: ServerId) -> Option<(Destination, Bytes)> {
+        let server = self.servers.pool.get(id.key()).filter(|server| server.by_recipe)?;
+        Some((server.to, server.last.clone()))
     }
 
     /// Like [`Layer::respond`] with a 2xx to an INVITE by a user agent server: repeats it after T1, doubling up to T2,
