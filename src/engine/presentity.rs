@@ -303,8 +303,8 @@ impl Engine {
     }
 
     /// The document of a local presentity as its publications and contacts stand now.
-    pub(super) fn composed(&self, id: SlotId) -> Option<Bytes> {
-        let resource = self.presence.resources.get(id)?;
+    pub(super) fn composed(&mut self, id: SlotId) -> Option<Bytes> {
+        let resource = self.presence.resources.get_mut(id)?;
         let entity = resource.aor.to_uri();
         let open = !self.registrar.bindings(&resource.aor).is_empty();
         Some(

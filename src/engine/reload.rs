@@ -104,12 +104,12 @@ impl Engine {
         let Some(resource) = self.presence.resources.get_mut(id) else {
             return;
         };
-        let etags = resource.publications.clear();
-        if etags.is_empty() {
+        let ids = resource.publications.clear();
+        if ids.is_empty() {
             return;
         }
-        for etag in etags {
-            self.persist(record::publication_key(aor, &etag), None);
+        for id in ids {
+            self.persist(record::publication_key(aor, &id), None);
         }
         self.recompose(id);
         self.forget_if_idle(id);

@@ -23,7 +23,8 @@ pub struct Entry {
     pub body: Bytes,
     /// Dialect of its publisher.
     pub dialect: Box<str>,
-    document: Arc<Document>,
+    /// The body as it was read; kept only beside other publications, with which it is composed again and again.
+    document: Option<Arc<Document>>,
 }
 
 /// A publication as a store keeps it; the fields are those of [`Entry`].
@@ -162,7 +163,7 @@ impl Publications {
                     age: self.age(),
                     body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
-                    document,
+                    document: Some(document),
                 };
                 let before = std::mem::replace(&mut self.entries[at], entry);
                 accepted(&before.id.clone(), Some(before), changed)
@@ -179,7 +180,7 @@ impl Publications {
                     age,
                     body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
-                    document,
+                    document: Some(document),
                 });
                 accepted(&etag, None, true)
             }
@@ -215,7 +216,7 @@ impl Publications {
             age: kept.age,
             body: Bytes::copy_from_slice(kept.body),
             dialect: kept.dialect.into(),
-            document: Arc::new(document),
+            document: Some(Arc::new(document)),
         });
         Ok(())
     }
@@ -238,9 +239,9 @@ impl Publications {
         self.entries.iter().map(|e| e.expires_wall_ms).min()
     }
 
-    /// Takes all publications away; returns their entity tags.
-    pub fn clear(&mut self) -> Vec<String> {
-        core::mem::take(&mut self.entries).into_iter().map(|e| e.etag).collect()
+    /// Takes all publications away; returns their lasting names.
+    pub fn clear(&mut self) -> Vec<Box<str>> {
+        core::mem::take(&mut self.entries).into_iter().map(|e| e.id).collect()
     }
 
     /// True when nobody has published.
@@ -256,16 +257,29 @@ impl Publications {
     }
 
     /// The composed document; `None` when nobody has published. One publication alone is not copied.
-    #[must_use]
-    pub fn compose(&self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
+    pub fn compose(&mut self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
+        for entry in self.entries.iter_mut().filter(|e| e.document.is_none()) {
+            // It has been read before, so it can be read.
+            entry.document = Document::parse(&entry.body).ok().map(Arc::new);
+        }
+        let composed = self.composed(entity, rules);
+        if let [alone] = &mut self.entries[..] {
+            alone.document = None;
+        }
+        composed
+    }
+
+    fn composed(&self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
         let list: Vec<Publication<'_>> = self
             .entries
             .iter()
-            .map(|e| Publication {
-                body: &e.body,
-                document: &e.document,
-                age: e.age,
-                dialect: &e.dialect,
+            .filter_map(|e| {
+                Some(Publication {
+                    body: &e.body,
+                    document: e.document.as_ref()?,
+                    age: e.age,
+                    dialect: &e.dialect,
+                })
             })
             .collect();
         Some(match presence::compose(entity, &list, rules)? {

@@ -48,7 +48,8 @@ pub(super) const CANCEL: u64 = pack(b"CANCEL");
 /// The identity of a server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    pub(super) fields: u128,
+    /// As two words, which need no more than eight-byte alignment.
+    pub(super) fields: [u64; 2],
     pub(super) method: u64,
     /// RFC 2543 rules: the hashed To tag; 0 for none and under RFC 3261 rules.
     pub(super) to_tag: u64,
@@ -102,7 +103,7 @@ impl Keys {
             }
         };
         Fingerprint {
-            fields: hasher.finish128().as_u128(),
+            fields: hasher.finish128().as_u64().into(),
             method: self.method(key.method),
             to_tag,
         }
