@@ -186,7 +186,7 @@ impl Headers {
 }
 
 /// The local address a datagram shall leave from, as the kernel wants it in either family.
-fn packet_info(from: Option<IpAddr>) -> (libc::in_pktinfo, libc::in6_pktinfo) {
+pub(super) fn packet_info(from: Option<IpAddr>) -> (libc::in_pktinfo, libc::in6_pktinfo) {
     let mut v4 = libc::in_pktinfo {
         ipi_ifindex: 0,
         ipi_spec_dst: libc::in_addr { s_addr: 0 },

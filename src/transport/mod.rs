@@ -13,6 +13,7 @@ mod marks;
 mod options;
 mod pool;
 pub mod resolver;
+mod segments;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{self, BATCH, Headers, Outgoing, Received};
+use super::segments::{self, Segments};
 use super::{SendError, Transports, options};
 use crate::sip::message::Framing;
 use crate::sip::net::{Destination, ListenerId, Source, Transport};
@@ -30,6 +31,7 @@ pub(super) struct Socket {
     headers: RefCell<Headers>,
     /// The kernel has no batches.
     single: Cell<bool>,
+    segments: Segments,
     /// The code point of what has none of its own.
     usual: u8,
     /// The code point the socket is set to; it changes only where datagrams go one by one.
@@ -87,6 +89,7 @@ impl Socket {
             local,
             headers: RefCell::new(Headers::new(local.is_ipv4())),
             single: Cell::new(false),
+            segments: Segments::default(),
             usual,
             marked: Cell::new(usual),
             queue: RefCell::default(),
@@ -153,6 +156,13 @@ impl Socket {
             return self.socket.try_send_to(&first.wire, first.to).map(|_| 1);
         }
         let out = queue.make_contiguous();
+        let run = self.segments.run(out);
+        if run > 0 {
+            let whole = || self.segments.send(&self.socket, &out[..run]);
+            if self.socket.try_io(Interest::WRITABLE, whole)? {
+                return Ok(run);
+            }
+        }
         let result = self
             .socket
             .try_io(Interest::WRITABLE, || self.headers.borrow_mut().send(&self.socket, out));
@@ -171,6 +181,9 @@ impl Socket {
         let mut queue = self.queue.borrow_mut();
         let mut retried = false;
         self.blocked.set(false);
+        if !self.single.get() {
+            segments::group(queue.make_contiguous());
+        }
         while !queue.is_empty() {
             match self.send_some(&mut queue) {
                 Ok(sent) => {

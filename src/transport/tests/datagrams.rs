@@ -41,6 +41,29 @@ fn f20_odd_sizes_do_no_harm_and_the_largest_is_taken_whole() {
 }
 
 #[test]
+fn equal_answers_go_as_one_and_arrive_as_many_in_order() {
+    run(quick(), |_, transports| async move {
+        let to = listen(&transports, Transport::Udp);
+        let (one, other) = (client("127.0.0.1:0").await, client("127.0.0.1:0").await);
+        let text = |n: usize| {
+            if n % 10 == 9 {
+                format!("{n:02} and more")
+            } else {
+                format!("{n:02}")
+            }
+        };
+        for n in 0..40 {
+            one.send_to(&request(&text(n)), to).await.expect("a write");
+            other.send_to(&request(&text(n)), to).await.expect("a write");
+        }
+        for n in 0..40 {
+            assert_eq!(answer(&one).await.0, response(&text(n)));
+            assert_eq!(answer(&other).await.0, response(&text(n)));
+        }
+    });
+}
+
+#[test]
 fn a_ping_gets_a_pong() {
     run(quick(), |app, transports| async move {
         let to = listen(&transports, Transport::Udp);
