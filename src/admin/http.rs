@@ -1,15 +1,17 @@
 //! `/metrics` for Prometheus, `/healthz` and `/readyz`, on the configured address (loopback by default).
 
-use core::fmt::Write as _;
 use core::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use super::metrics::{self, Answers};
 use crate::app::Command;
 
 type Commands = mpsc::UnboundedSender<Command>;
@@ -64,50 +66,12 @@ async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(commands): State<Commands>) -> String {
-    let mut out = String::new();
-    let status = ask(&commands, "status").await;
-    const COUNTERS: [&str; 7] = [
-        "requests",
-        "refused",
-        "forwarded",
-        "notifies",
-        "malformed",
-        "stray_responses",
-        "connections_refused",
-    ];
-    for (name, value) in status.as_object().into_iter().flatten() {
-        let (kind, suffix) = if COUNTERS.contains(&name.as_str()) {
-            ("counter", "_total")
-        } else {
-            ("gauge", "")
-        };
-        let value = value
-            .as_bool()
-            .map_or_else(|| value.to_string(), |set| u8::from(set).to_string());
-        let _ = writeln!(
-            out,
-            "# TYPE trestle_{name}{suffix} {kind}\ntrestle_{name}{suffix} {value}"
-        );
-    }
-    let store = ask(&commands, "store").await;
-    let failure = store["failure"].as_str();
-    let _ = writeln!(
-        out,
-        "# TYPE trestle_store_failing gauge\ntrestle_store_failing{{cause={:?}}} {}",
-        failure.unwrap_or_default(),
-        i32::from(failure.is_some())
-    );
-    let peers = ask(&commands, "peers").await;
-    let _ = writeln!(out, "# TYPE trestle_peer_up gauge");
-    for peer in peers.as_array().into_iter().flatten() {
-        let up = i32::from(peer["state"] == "up");
-        let _ = writeln!(out, "trestle_peer_up{{peer={}}} {up}", peer["name"]);
-    }
-    let _ = writeln!(out, "# TYPE trestle_certificates_refused_total counter");
-    let refused = ask(&commands, "certificates").await;
-    for (reason, count) in refused.as_object().into_iter().flatten() {
-        let _ = writeln!(out, "trestle_certificates_refused_total{{reason=\"{reason}\"}} {count}");
-    }
-    out
+async fn metrics(State(commands): State<Commands>) -> impl IntoResponse {
+    let answers = Answers {
+        status: ask(&commands, "status").await,
+        store: ask(&commands, "store").await,
+        peers: ask(&commands, "peers").await,
+        certificates: ask(&commands, "certificates").await,
+    };
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&answers))
 }

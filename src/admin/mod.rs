@@ -3,12 +3,15 @@
 mod control;
 mod http;
 pub mod logging;
+mod metrics;
 pub mod pcapng;
 pub mod redact;
 pub mod trace;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -21,6 +24,7 @@ use crate::policy::Snapshot;
 /// # Errors
 /// The file or address that could not be opened, and why.
 pub fn serve(snapshot: &Snapshot, commands: &mpsc::UnboundedSender<Command>) -> Result<(), (PathBuf, std::io::Error)> {
+    STARTED.get_or_init(Instant::now);
     control::serve(&snapshot.admin.socket, commands.clone()).map_err(|error| (snapshot.admin.socket.clone(), error))?;
     if let Some(address) = snapshot.admin.http {
         http::serve(address, commands.clone()).map_err(|error| (PathBuf::from(address.to_string()), error))?;
@@ -33,7 +37,10 @@ pub fn serve(snapshot: &Snapshot, commands: &mpsc::UnboundedSender<Command>) -> 
 pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
     let encode = |value: Result<Value, serde_json::Error>| value.unwrap_or_else(|e| json!({ "error": e.to_string() }));
     match question {
-        "status" => encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status()))),
+        "status" => {
+            let counted = encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status())));
+            about(config, counted)
+        }
         "store" => json!({ "failure": shard.store_failure() }),
         "peers" => {
             let peers = encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now))));
@@ -56,6 +63,22 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
         },
         other => json!({ "error": format!("unknown question {other}") }),
     }
+}
+
+/// Since when the bridge can be asked.
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// What runs, on what and for how long, before what it has counted.
+fn about(config: &Path, counted: Value) -> Value {
+    let mut all = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": config.display().to_string(),
+        "uptime_s": STARTED.get().map_or(0, |at| at.elapsed().as_secs()),
+    });
+    if let (Some(all), Value::Object(counted)) = (all.as_object_mut(), counted) {
+        all.extend(counted);
+    }
+    all
 }
 
 /// Adds to each peer that is not up why the latest certificate of its server was refused, if one was.

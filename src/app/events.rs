@@ -20,7 +20,7 @@ pub(super) fn log(event: &Event, redact: bool) {
             let (from, to, why) = (shown(from, redact), shown(to, redact), without_numbers(why, redact));
             let (from, to, why) = (&*from, &*to, &*why);
             let over = source.transport.param();
-            tracing::info!(peer = %source.remote, over, method, from, to, status, rule, why, "refused");
+            tracing::info!(source = %source.remote, over, method, from, to, status, rule, why, "refused");
         }
         Event::Peer { name, up: true, why } => tracing::info!(name, why, "peer is up"),
         Event::Peer { name, up: false, why } => tracing::warn!(name, why, "peer is down"),

@@ -199,7 +199,8 @@ pub(super) fn planned_addresses(snapshot: &Snapshot) -> Vec<ListenerAddress> {
             let advertised = match &listener.advertise {
                 Some(public) => public.to_string(),
                 None if bound.ip().is_unspecified() => format!("{}:{}", snapshot.identity.host, bound.port()),
-                None => bound.to_string(),
+                // Without the zone, which means something on this machine alone.
+                None => SocketAddr::new(bound.ip(), bound.port()).to_string(),
             };
             out.push(ListenerAddress {
                 id: listener.id,
@@ -315,4 +316,18 @@ async fn drain(path: &Path, shard: &Rc<Shard>, transports: &Transports, inbox: &
         }
     }
     transports.stop_listening();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_and_a_wildcard_stay_at_home() {
+        let snapshot = crate::config::tests::snapshot(
+            "domains: [a.example]\nlisteners:\n  - {name: u, transport: udp, bind: [\"[fe80::1%7]:5060\", \"[::]:5070\"]}\n",
+        );
+        let told: Vec<String> = planned_addresses(&snapshot).into_iter().map(|a| a.advertised).collect();
+        assert_eq!(told, ["[fe80::1]:5060", "bridge.a.example:5070"]);
+    }
 }

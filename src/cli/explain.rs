@@ -13,6 +13,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use crate::config::load;
+use crate::event::package::{ALLOW_EVENTS, Package};
 use crate::policy::decision::{Allow, Party};
 use crate::policy::identity::CertNames;
 use crate::policy::snapshot::ClientCertificate;
@@ -121,19 +122,60 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
     let mut record = Record::default();
     let decision = decide(snapshot, &facts, &mut record);
     let allowed = matches!(decision, Decision::Allow(_));
+    let notes = notes(args, &identity, &decision);
     let text = if args.json {
-        format!("{:#}\n", as_json(snapshot, &record.0, &decision))
+        let mut answer = as_json(snapshot, &record.0, &decision);
+        answer["notes"] = json!(notes);
+        format!("{answer:#}\n")
     } else {
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        as_table(snapshot, &record.0, &decision, color)
+        let mut table = as_table(snapshot, &record.0, &decision, color);
+        for note in notes {
+            let _fits = writeln!(table, "note: {note}");
+        }
+        table
     };
     Ok((text, allowed))
+}
+
+/// What the decision does not say and whoever asks about it should know.
+fn notes(args: &Args, identity: &Identity, decision: &Decision) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(file) = &args.cert
+        && !identity.is_named()
+    {
+        let file = file.display();
+        notes.push(format!(
+            "{file} proves no peer; `trestle cert doctor PEER --files {file}` says why not"
+        ));
+    }
+    let served = matches!(
+        decision,
+        Decision::Allow(Allow {
+            target: Target::Local { .. },
+            ..
+        })
+    ) && matches!(&*args.method, "SUBSCRIBE" | "PUBLISH");
+    let package = args.event.as_deref().map(str::as_bytes);
+    if served && package.and_then(Package::from_name).is_none() {
+        let asked = args
+            .event
+            .as_deref()
+            .map_or("no event package".into(), |e| format!("`{e}`"));
+        notes.push(format!(
+            "what serves it knows {ALLOW_EVENTS} only, so it answers {asked} with 489 Bad Event; see --event"
+        ));
+    }
+    notes
 }
 
 fn peer_named(snapshot: &Snapshot, name: &str) -> Result<PeerId, String> {
     snapshot.peer_named(name).ok_or_else(|| {
         let known: Vec<&str> = snapshot.peers.iter().map(|p| &*p.name).collect();
-        format!("there is no peer `{name}`; peers: {}", known.join(", "))
+        match known.as_slice() {
+            [] => format!("there is no peer `{name}`: the configuration has no peers"),
+            known => format!("there is no peer `{name}`; peers: {}", known.join(", ")),
+        }
     })
 }
 
@@ -452,6 +494,17 @@ peers:
         ] {
             assert!(ask(words).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_decision_is_noted() {
+        let one = "--from sip:alice@a.example --to sip:alice@a.example --user alice@a.example --method SUBSCRIBE";
+        let noted = |words: String| ask(&words).map(|(text, _)| text.contains("\nnote: ") && text.contains("489"));
+        assert_eq!(noted(one.into()), Ok(true));
+        assert_eq!(noted(format!("{one} --event dialog")), Ok(true));
+        assert_eq!(noted(format!("{one} --event presence")), Ok(false));
+        let json = ask(&format!("{one} --event dialog --json")).map(|(text, _)| text);
+        assert!(json.is_ok_and(|j| j.contains("\"notes\": [\n    \"what serves it")));
     }
 
     #[test]

@@ -188,6 +188,10 @@ pub(super) fn from_yaml(source: &Source, error: &serde_yaml::Error) -> Problem {
             nearest(field, expected.iter().copied())
                 .map_or_else(|| list(expected), |near| format!("did you mean `{near}`?")),
         ),
+        Yaml::Unexpected { expected, .. } => belongs(expected),
+        Yaml::ExpectedMappingEndAfterEnumVariantValue { .. } => {
+            ("a second key has no place here".into(), "keep one of them".into())
+        }
         // A bare password stands where `{plain: ...}` belongs: it must not be repeated.
         Yaml::SerdeUnknownVariant { expected, .. } if expected.contains(&"plain") => (
             "a password is one of three kinds".into(),
@@ -195,10 +199,8 @@ pub(super) fn from_yaml(source: &Source, error: &serde_yaml::Error) -> Problem {
         ),
         Yaml::SerdeUnknownVariant { variant, expected, .. } => (
             format!("`{variant}` is not possible here"),
-            nearest(variant, expected.iter().copied()).map_or_else(
-                || format!("possible: {}", expected.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            ),
+            nearest(variant, expected.iter().copied())
+                .map_or_else(|| possible(expected), |near| format!("did you mean `{near}`?")),
         ),
         Yaml::SerdeMissingField { field, .. } => {
             (format!("`{field}` is missing"), format!("add `{field}:` to this entry"))
@@ -214,8 +216,8 @@ pub(super) fn from_yaml(source: &Source, error: &serde_yaml::Error) -> Problem {
         ),
         Yaml::InvalidBooleanStrict { .. } => ("this must be a truth value".into(), "write `true` or `false`".into()),
         Yaml::InvalidScalar { ty, .. } => (
-            format!("this is no {ty}"),
-            "write a whole number within its range".into(),
+            "this is no whole number, or not within its range".into(),
+            format!("write a number from 0 to {}", most(ty)),
         ),
         Yaml::DuplicateMappingKey { key, .. } => (
             format!("`{}` is written twice", key.as_deref().unwrap_or("a key")),
@@ -227,6 +229,52 @@ pub(super) fn from_yaml(source: &Source, error: &serde_yaml::Error) -> Problem {
         ),
     };
     source.problem(place, what, help)
+}
+
+/// What should stand where something of another kind does.
+fn belongs(expected: &str) -> (String, String) {
+    let (what, help) = match expected {
+        "sequence start" => (
+            "a list belongs here",
+            "write [a, b], or a line that starts with `- ` for each; leave the key out when there is none",
+        ),
+        "mapping start" => (
+            "keys with values belong here",
+            "write {key: value}, or indented `key: value` lines; leave the key out when there is none",
+        ),
+        "string scalar" | "scalar" => (
+            "a single value belongs here",
+            "write it without brackets, braces or a leading `- `",
+        ),
+        _ => {
+            return (
+                format!("expected {expected}"),
+                "look at the indentation, brackets and quotes of this line and of the one before".into(),
+            );
+        }
+    };
+    (what.into(), help.into())
+}
+
+/// The words that may stand here, or the keys, whose values tell what they are about.
+fn possible(expected: &[&str]) -> String {
+    const KEYS: [&str; 3] = ["allow", "domain", "host"];
+    if expected.iter().any(|e| KEYS.contains(e)) {
+        let keys: Vec<String> = expected.iter().map(|e| format!("{{{e}: ...}}")).collect();
+        format!("write {}", keys.join(" or "))
+    } else {
+        format!("possible: {}", expected.join(", "))
+    }
+}
+
+/// The largest number of a type.
+fn most(ty: &str) -> u64 {
+    match ty {
+        "u8" => u8::MAX.into(),
+        "u16" => u16::MAX.into(),
+        "u32" => u32::MAX.into(),
+        _ => u64::MAX,
+    }
 }
 
 /// The reader's own words without the place it appends, which is shown already.
@@ -277,5 +325,65 @@ mod tests {
         assert_eq!(nearest("trasnport", known), Some("transport"));
         assert_eq!(nearest("nexthop", known), Some("next_hop"));
         assert_eq!(nearest("password", known), None);
+    }
+
+    #[test]
+    fn what_is_of_the_wrong_kind_is_told_what_belongs_there() {
+        use crate::config::load_from;
+        use crate::config::tests::Memory;
+        for (line, place, what, help) in [
+            ("include: a.yaml", "2:10", "a list belongs here", "write [a, b]"),
+            ("peers:", "2:6", "a list belongs here", "leave the key out"),
+            ("limits: 7", "2:9", "keys with values belong here", "write {key: value}"),
+            (
+                "identity: { host: [x] }",
+                "2:19",
+                "a single value belongs here",
+                "without brackets",
+            ),
+            (
+                "limits: { max_headers: -5 }",
+                "2:24",
+                "no whole number",
+                "0 to 4294967295",
+            ),
+            (
+                "routes: [{ match: b.example, peer: b }]",
+                "2:19",
+                "`b.example` is not possible here",
+                "write {domain: ...} or {suffix: ...} or {digits: ...}",
+            ),
+            (
+                "routes: [{ match: { domain: x.example, suffix: .y }, peer: b }]",
+                "2:40",
+                "a second key has no place here",
+                "keep one",
+            ),
+            (
+                "acl: { incoming: [192.0.2.1] }",
+                "2:19",
+                "`192.0.2.1` is not possible here",
+                "write {allow: ...} or {deny: ...}",
+            ),
+            (
+                "include: [gone.yaml]",
+                "2:11",
+                "gone.yaml cannot be read",
+                "relative to this file",
+            ),
+        ] {
+            let world = Memory::with(&[("b.yaml", &format!("domains: [a.example]\n{line}\n"))]);
+            let problem = load_from(std::path::Path::new("b.yaml"), &world).map(|_| ());
+            let text = problem.err().map(|p| p.to_string()).unwrap_or_default();
+            let (head, rest) = text.split_once('\n').unwrap_or_default();
+            assert!(
+                head.starts_with(&format!("b.yaml:{place}: ")) && head.contains(what),
+                "{text}"
+            );
+            assert!(
+                rest.contains(line) && rest.contains("^\n   = ") && rest.contains(help),
+                "{text}"
+            );
+        }
     }
 }

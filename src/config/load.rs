@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::at::{At, Place};
@@ -32,6 +33,10 @@ pub trait World {
     fn world_readable(&self, path: &Path) -> Option<bool>;
     /// An environment variable.
     fn variable(&self, name: &str) -> Option<String>;
+    /// The number of a network interface. A machine may have none.
+    fn interface(&self, _name: &str) -> Option<u32> {
+        None
+    }
 }
 
 /// The machine we run on.
@@ -63,6 +68,10 @@ impl World for Machine {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+
+    fn interface(&self, name: &str) -> Option<u32> {
+        nix::net::if_::if_nametoindex(name).ok()
+    }
 }
 
 /// Reads the configuration at `path` with its includes and secrets.
@@ -80,32 +89,18 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 pub fn load_from(path: &Path, world: &dyn World) -> Result<Loaded, Problems> {
     let (source, main): (Source, Main) = read(path, world).map_err(|p| Problems(vec![p]))?;
     let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let mut files = vec![path.to_path_buf()];
+    let mut included = Included::default();
     for pattern in &main.include {
-        match matching(&directory, pattern, &source, world) {
-            Ok(found) if found.is_empty() => {
-                warnings.push(source.problem(pattern.place, format!("`{}` matches no file", pattern.value), ""));
-            }
-            Ok(found) => files.extend(found.into_iter().filter(|f| !files.contains(f)).collect::<Vec<_>>()),
-            Err(problem) => problems.push(problem),
-        }
+        included.take(&directory, pattern, &source, world);
     }
-    let mut parts = Vec::new();
-    for file in files.iter().skip(1) {
-        match read::<Part>(file, world) {
-            Ok((source, part)) => {
-                let directory = file.parent().unwrap_or(Path::new("")).to_path_buf();
-                parts.push(File {
-                    source,
-                    directory,
-                    written: part,
-                });
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let Included {
+        parts,
+        mut problems,
+        mut warnings,
+        ..
+    } = included;
+    let mut files = vec![path.to_path_buf()];
+    files.extend(included.files);
     let main = File {
         source,
         directory,
@@ -130,6 +125,77 @@ pub fn load_from(path: &Path, world: &dyn World) -> Result<Loaded, Problems> {
     }
 }
 
+/// What the includes of a file have brought.
+#[derive(Default)]
+struct Included {
+    files: Vec<PathBuf>,
+    parts: Vec<File<Part>>,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Included {
+    /// Reads the files that an entry of `source` names, each once.
+    fn take(&mut self, directory: &Path, pattern: &At<String>, source: &Source, world: &dyn World) {
+        let found = match matching(directory, pattern, source, world) {
+            Ok(found) => found,
+            Err(problem) => return self.problems.push(problem),
+        };
+        if found.is_empty() {
+            let what = format!("`{}` matches no file", pattern.value);
+            let help = "correct the path, which is relative to this file, or leave it for files to come";
+            self.warnings.push(source.problem(pattern.place, what, help));
+        }
+        for file in found {
+            if self.files.contains(&file) || file == Path::new(&*source.name) {
+                continue;
+            }
+            match read(&file, world) {
+                Ok((source, written)) => self.parts.push(File {
+                    directory: file.parent().unwrap_or(Path::new("")).to_path_buf(),
+                    source,
+                    written,
+                }),
+                // The file that can be corrected is the one that names it.
+                Err(unread) if unread.place.line == 0 => {
+                    let what = format!("{} {}", unread.file, unread.what);
+                    let help = "the path is relative to this file";
+                    self.problems.push(source.problem(pattern.place, what, help));
+                }
+                Err(problem) => self.problems.push(problem),
+            }
+            self.files.push(file);
+        }
+    }
+}
+
+/// The parts of a configuration that say where the running bridge listens for `trestle ctl`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Sketch {
+    admin: SketchAdmin,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SketchAdmin {
+    socket: Option<String>,
+}
+
+/// Where the control socket of the bridge on this configuration is. Whatever else is wrong with the file does not matter:
+/// the bridge that runs has read an older one, and whoever has just spoilt it needs to reach that bridge.
+///
+/// # Errors
+/// The file cannot be read, or is no YAML.
+pub fn control_socket(path: &Path) -> Result<PathBuf, Problem> {
+    let (_, sketch): (Source, Sketch) = read(path, &Machine)?;
+    let written = sketch.admin.socket.unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+    Ok(join(path.parent().unwrap_or(Path::new("")), &written))
+}
+
+/// Where the control socket is when `admin.socket` does not say, relative to the configuration.
+pub(super) const DEFAULT_SOCKET: &str = "../data/trestle.sock";
+
 fn read<T: DeserializeOwned + Default>(path: &Path, world: &dyn World) -> Result<(Source, T), Problem> {
     let name: Arc<str> = path.to_string_lossy().into();
     let text = world.read(path).map_err(|error| Problem {
@@ -137,7 +203,7 @@ fn read<T: DeserializeOwned + Default>(path: &Path, world: &dyn World) -> Result
         place: Place::default(),
         source: String::new(),
         what: format!("cannot be read: {error}"),
-        help: "name a readable file".into(),
+        help: "name a file that can be read: --config FILE".into(),
     })?;
     let source = Source { name, text };
     let written = parse(&source)?;

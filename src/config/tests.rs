@@ -57,6 +57,10 @@ impl World for Memory {
     fn variable(&self, name: &str) -> Option<String> {
         self.0.get(&format!("${name}")).cloned()
     }
+
+    fn interface(&self, name: &str) -> Option<u32> {
+        (name == "eth0").then_some(7)
+    }
 }
 
 pub(crate) fn snapshot(text: &str) -> Snapshot {
@@ -251,16 +255,16 @@ fn yaml_errors_point_at_their_place() {
        = look at the indentation, brackets and quotes of this line and of the one before
     "#);
     insta::assert_snapshot!(show("domains: [a.example]\nregistrar: {max_contacts: many}\n"), @r#"
-    bridge.yaml:2:27: this is no u32
+    bridge.yaml:2:27: this is no whole number, or not within its range
      2 | registrar: {max_contacts: many}
        |                           ^
-       = write a whole number within its range
+       = write a number from 0 to 4294967295
     "#);
     insta::assert_snapshot!(show("domains: [a.example]\nacl: {incoming: [{permit: all}]}\n"), @r#"
     bridge.yaml:2:19: `permit` is not possible here
      2 | acl: {incoming: [{permit: all}]}
        |                   ^
-       = possible: allow, deny
+       = write {allow: ...} or {deny: ...}
     "#);
     insta::assert_snapshot!(show("domains: [a.example]\nusers: [{aor: alice@a.example, password: s3cret}]\n"), @r#"
     bridge.yaml:2:42: a password is one of three kinds
@@ -270,7 +274,7 @@ fn yaml_errors_point_at_their_place() {
     "#);
     insta::assert_snapshot!(problems(&[]), @r#"
     bridge.yaml: cannot be read: no such file
-       = name a readable file
+       = name a file that can be read: --config FILE
     "#);
 }
 
@@ -299,7 +303,7 @@ acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
     bridge.yaml:3:40: `0.0.0.0` is no address with a port
      3 |   - {name: udp, transport: udp, bind: ["0.0.0.0"], client_certificate: request}
        |                                        ^
-       = write 0.0.0.0:5060 or [::]:5060 (zone: [fe80::1%2]:5060)
+       = write 0.0.0.0:5060 or [::]:5060
 
     bridge.yaml:3:72: a udp listener cannot ask for a certificate
      3 |   - {name: udp, transport: udp, bind: ["0.0.0.0"], client_certificate: request}
@@ -382,6 +386,11 @@ fn errors_of_included_files_name_that_file() {
         ("peers/c.yaml", "domains: [c.example]\n"),
     ];
     insta::assert_snapshot!(problems(&files), @r#"
+    bridge.yaml:2:25: more.yaml cannot be read: no such file
+     2 | include: [peers/*.yaml, more.yaml, p*/x.yaml]
+       |                         ^
+       = the path is relative to this file
+
     bridge.yaml:2:36: `*` stands only in the file name
      2 | include: [peers/*.yaml, more.yaml, p*/x.yaml]
        |                                    ^
@@ -396,9 +405,6 @@ fn errors_of_included_files_name_that_file() {
      1 | domains: [c.example]
        | ^
        = known here: users, peers, routes, acl
-
-    more.yaml: cannot be read: no such file
-       = name a readable file
     "#);
 }
 
@@ -418,6 +424,7 @@ identity: {key: k.pem}
     bridge.yaml:2:11: `none/*.yaml` matches no file
      2 | include: [none/*.yaml]
        |           ^
+       = correct the path, which is relative to this file, or leave it for files to come
     bridge.yaml:4:38: a password stands in the configuration
      4 |   - {aor: alice@a.example, password: {plain: *}}
        |                                      ^

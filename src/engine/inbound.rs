@@ -5,6 +5,8 @@ use super::peers::text;
 use super::reply::{Answer, Request, phrase, reply_destination};
 use super::route_token;
 use super::{Engine, Event, Output};
+use crate::policy::decision::Refusal;
+use crate::policy::trace::{Trace, WhyRefused};
 use crate::policy::{self, Allow, AuthState, Decision, InDialog, Over, Party, RuleRef, Target};
 use crate::sip::header::Name;
 use crate::sip::message::{self, Essentials, Framing, Malformed, View};
@@ -143,15 +145,12 @@ impl Engine {
             Ok(credentials) => credentials,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
-        let over = self.over(now, request.source);
-        let decision = match self.decide(
-            request.source,
-            request.view,
-            request.essentials,
-            &context,
+        let seen = Seen {
             credentials,
-            over,
-        ) {
+            over: self.over(now, request.source),
+        };
+        let (source, view, essentials) = (request.source, request.view, request.essentials);
+        let decision = match self.decide(source, view, essentials, &context, seen, &mut ()) {
             Ok(decision) => decision,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
@@ -165,7 +164,15 @@ impl Engine {
                 self.dispatch(now, request, &context, allow);
             }
             Decision::Refuse(refusal) => {
-                self.log_refusal(now, request, refusal.status, &refusal.rule, refusal.reason);
+                if self
+                    .rates
+                    .worth_logging(now.mono_ms, source.remote.ip(), &refusal.rule.id)
+                {
+                    // The sentence is made only for a line that is written.
+                    let mut why = WhyRefused::default();
+                    let _same = self.decide(source, view, essentials, &context, seen, &mut why);
+                    self.log_refusal(request, &refusal, why.0);
+                }
                 self.refuse(now, request, refusal.status, refusal.reason, &refusal.rule);
             }
             Decision::Challenge { stale, proxy, rule } => self.challenge(now, request, stale, proxy, &rule),
@@ -179,8 +186,8 @@ impl Engine {
         view: &View<'_>,
         essentials: &Essentials<'_>,
         context: &Context,
-        credentials: AuthState,
-        over: Over,
+        seen: Seen,
+        trace: &mut impl Trace,
     ) -> Result<Decision, Malformed> {
         let identity = source
             .flow
@@ -190,13 +197,13 @@ impl Engine {
         let known = Known {
             identity,
             dialog: context.dialog,
-            credentials: self.vouched(essentials, credentials, looped),
+            credentials: self.vouched(essentials, seen.credentials, looped),
             looped,
-            over,
+            over: seen.over,
             held: &self.presence.held_by_peer,
         };
         let facts = facts::gather(source, view, essentials, known)?;
-        Ok(policy::decide(&self.snapshot, &facts, &mut ()))
+        Ok(policy::decide(&self.snapshot, &facts, trace))
     }
 
     /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
@@ -256,7 +263,7 @@ impl Engine {
         if !matches!(context.kind, InDialogKind::Through) {
             return;
         }
-        let allowed = self.decide(source, view, essentials, &context, AuthState::None, Over::default());
+        let allowed = self.decide(source, view, essentials, &context, Seen::default(), &mut ());
         if let Ok(Decision::Allow(Allow {
             target: Target::Dialog(party),
             ..
@@ -387,23 +394,33 @@ impl Engine {
         );
     }
 
-    fn log_refusal(&mut self, now: Now, request: &Request<'_>, status: u16, rule: &RuleRef, why: &str) {
-        if !self
-            .rates
-            .worth_logging(now.mono_ms, request.source.remote.ip(), &rule.id)
-        {
-            return;
-        }
+    fn log_refusal(&mut self, request: &Request<'_>, refusal: &Refusal, why: String) {
         let event = Event::Refused {
             source: *request.source,
             method: printable(request.essentials.method.as_bytes()),
             from: printable(request.essentials.from.uri),
             to: printable(request.view.request_uri()),
-            status,
-            rule: rule.to_string(),
-            why: why.to_string(),
+            status: refusal.status,
+            rule: refusal.rule.to_string(),
+            why,
         };
         self.outputs.push_back(Output::Log(event));
+    }
+}
+
+/// What was found out about the sender of a request.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    credentials: AuthState,
+    over: Over,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            credentials: AuthState::None,
+            over: Over::default(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::sip::time::Now;
 
 /// The shard at a glance.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
     /// Whether new work is refused, since the bridge is stopping.
     pub draining: bool,

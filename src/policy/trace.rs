@@ -138,3 +138,15 @@ impl Trace for Record {
         });
     }
 }
+
+/// A trace that keeps the sentence of a refusal and nothing else, for the log.
+#[derive(Debug, Default)]
+pub struct WhyRefused(pub String);
+
+impl Trace for WhyRefused {
+    fn step(&mut self, _: Step, verdict: Verdict, _: Option<&RuleRef>, because: Arguments<'_>) {
+        if verdict == Verdict::Refuse {
+            self.0 = std::fmt::format(because);
+        }
+    }
+}

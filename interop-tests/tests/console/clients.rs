@@ -151,3 +151,34 @@ fn exit_codes_tell_what_happened() -> Outcome {
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     Ok(())
 }
+
+/// What the bridge prints at its start must work as it stands: no password is asked of whoever may read the configuration.
+#[test]
+fn the_configuration_knows_the_password() -> Outcome {
+    let bench = Bench::start(Family::V4, "")?;
+    let server = bench.ports.client().to_string();
+    for (config, code) in [("bridge.yaml", 0), ("missing.yaml", 1)] {
+        let args = [
+            "message",
+            "bob@a.example",
+            "hello",
+            "--from",
+            "alice@a.example",
+            "--server",
+            &server,
+        ];
+        let output = bench.run(&[&args[..], &["--config", config]].concat())?;
+        assert_eq!(output.status.code(), Some(code), "{}", shown(&output));
+        let said = String::from_utf8_lossy(&output.stderr).contains("TRESTLE_PASSWORD");
+        assert_eq!(said, code == 1, "{}", shown(&output));
+    }
+    let log = bench.bridge.log();
+    let line = log
+        .lines()
+        .find(|l| l.contains(" message bob@a.example hello"))
+        .ok_or("nothing to try")?;
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let output = bench.run(&words)?;
+    assert_eq!(output.status.code(), Some(0), "{line}: {}", shown(&output));
+    Ok(())
+}

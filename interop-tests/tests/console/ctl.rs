@@ -65,6 +65,10 @@ fn a_refused_reload_is_one_and_a_configuration_that_cannot_be_read_is_two() -> O
     let reload = ["ctl", "reload", "--config", "ctl.yaml"];
     let output = bench.run(&reload)?;
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "read again; nothing has changed\n"
+    );
     std::fs::write(bench.path("bridge.yaml"), "domains: [\n")?;
     let output = bench.run(&reload)?;
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
@@ -93,6 +97,24 @@ fn a_refused_reload_is_one_and_a_configuration_that_cannot_be_read_is_two() -> O
         let output = bench.run(wrong)?;
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", shown(&output));
     }
+    Ok(())
+}
+
+/// Who has just spoilt the file needs to reach the bridge that runs on what it said before.
+#[test]
+fn a_configuration_that_has_gone_bad_locks_nobody_out() -> Outcome {
+    let bench = Bench::start(Family::V4, "")?;
+    let bad = "domains: a.example\ntea: 1\nadmin: { socket: data/trestle.sock, http: 7 }\n";
+    std::fs::write(bench.path("bridge.yaml"), bad)?;
+    let output = bench.run(&["ctl", "status", CONFIG[0], CONFIG[1]])?;
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let output = bench.run(&["ctl", "reload", CONFIG[0], CONFIG[1]])?;
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("bridge.yaml:1:10: a list belongs here"), "{text}");
+    std::fs::remove_file(bench.path("bridge.yaml"))?;
+    let output = bench.run(&["ctl", "peers", "--socket", "data/trestle.sock"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     Ok(())
 }
 

@@ -104,6 +104,11 @@ fn report(answer: &Answer, json: bool) -> bool {
         let detail = answer.detail.as_ref().map(|d| format!("  ({d})")).unwrap_or_default();
         println!("{} {}{detail}", answer.status, answer.reason);
     }
+    if matches!(answer.status, 401 | 407) {
+        eprintln!(
+            "trestle: the password is missing or wrong: TRESTLE_PASSWORD, or --config with a bridge that knows it"
+        );
+    }
     answer.is_good()
 }
 

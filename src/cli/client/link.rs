@@ -130,12 +130,12 @@ async fn open(who: &Who) -> Result<(Socket, SocketAddr), Problem> {
         "tls" => Some(tls(who)?),
         _ => None,
     };
-    let mut addresses = tokio::net::lookup_host(&who.server)
+    let mut addresses = tokio::net::lookup_host(who.server())
         .await
-        .map_err(|e| Problem::Unusable(format!("{}: {e}", who.server)))?;
+        .map_err(|e| Problem::Unusable(format!("{}: {e}", who.server())))?;
     let server = addresses
         .next()
-        .ok_or_else(|| Problem::Unusable(format!("{} has no address", who.server)))?;
+        .ok_or_else(|| Problem::Unusable(format!("{} has no address", who.server())))?;
     let silent = |e: io::Error| Problem::Unreachable(format!("{server}: {e}"));
     if who.transport == "udp" {
         let any = SocketAddr::new(

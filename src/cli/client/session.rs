@@ -73,10 +73,13 @@ impl Session {
     pub(super) fn ask(&mut self, ask: Ask<'_>) -> Result<Answer, Problem> {
         let (branch, request) = self.request(ask, None);
         let answer = self.transact(&branch, &request)?;
-        if !matches!(answer.status, 401 | 407) || self.who.password.is_empty() {
+        if !matches!(answer.status, 401 | 407) {
             return Ok(answer);
         }
-        let (user, password) = (self.aor.user().to_string(), self.who.password.clone());
+        let (user, password) = (self.aor.user().to_string(), self.who.secret(&self.aor));
+        if password.is_empty() {
+            return Ok(answer);
+        }
         let Some(credentials) = answer.credentials(&user, &password, &request, &mut self.random) else {
             return Ok(answer);
         };
@@ -105,7 +108,7 @@ impl Session {
     }
 
     fn lost(&self, error: &std::io::Error) -> Problem {
-        Problem::Unreachable(format!("{}: {error}", self.who.server))
+        Problem::Unreachable(format!("{}: {error}", self.who.server()))
     }
 
     /// Repeats over UDP (Timer E) until the final answer is there.
@@ -128,7 +131,7 @@ impl Session {
                 }
             }
             if Instant::now() >= end {
-                return Err(Problem::Unreachable(format!("{} does not answer", self.who.server)));
+                return Err(Problem::Unreachable(format!("{} does not answer", self.who.server())));
             }
             interval = (interval * 2).min(Duration::from_secs(4));
         }

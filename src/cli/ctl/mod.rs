@@ -12,6 +12,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::exit;
+use crate::config::load::control_socket;
 
 /// Ask or steer the bridge that runs on a configuration.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub struct Args {
         default_value = "config/bridge.yaml"
     )]
     config: PathBuf,
+    /// The bridge's control socket itself, where there is no configuration to ask.
+    #[arg(long, global = true, value_name = "FILE")]
+    socket: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -83,10 +87,11 @@ impl What {
 /// Exits as [`exit::MEANING`] says; 1 when the bridge refused.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    let socket = match crate::config::load(&args.config) {
-        Ok(loaded) => loaded.snapshot.admin.socket,
-        Err(problems) => {
-            eprintln!("{problems}");
+    let asked = args.socket.clone().map_or_else(|| control_socket(&args.config), Ok);
+    let socket = match asked {
+        Ok(socket) => socket,
+        Err(problem) => {
+            eprintln!("{problem}");
             return exit::unusable();
         }
     };
@@ -102,7 +107,10 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn nobody(socket: &Path, error: &std::io::Error) -> ExitCode {
-    eprintln!("no bridge answers on {}: {error}", socket.display());
+    eprintln!(
+        "no bridge answers on {}: {error}\n   = is it running, and on this configuration? see --config and --socket",
+        socket.display()
+    );
     exit::unreachable()
 }
 
@@ -118,7 +126,15 @@ fn ask(question: &str, mut stream: UnixStream, json: bool) -> std::io::Result<Ex
     } else if let Some(error) = error {
         eprintln!("{error}");
     } else {
-        print!("{}", table::table(&answer));
+        print!("{}", shown(question, &answer));
     }
     Ok(error.map_or(ExitCode::SUCCESS, |_| ExitCode::FAILURE))
+}
+
+fn shown(question: &str, answer: &Value) -> String {
+    match question {
+        "reload" => table::reloaded(answer),
+        "drain" => "no new work is taken; it stops when what is under way has ended\n".into(),
+        what => table::table(what, answer),
+    }
 }

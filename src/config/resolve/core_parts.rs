@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::{Domains, Here, Resolver};
 use crate::config::at::{At, Place};
+use crate::config::load::World;
 use crate::config::value;
 use crate::config::written::{self, WrittenTransport};
+use crate::policy::HostPort;
 use crate::policy::rule::RuleRef;
 use crate::policy::settings::LocalIdentity;
 use crate::policy::snapshot::{ClientCertificate, Listener};
@@ -108,7 +110,7 @@ impl Resolver<'_> {
         let advertise = at
             .advertise
             .as_ref()
-            .and_then(|a| self.read(here, a, |text| value::host_port(text)));
+            .and_then(|a| self.read(here, a, |text| advertised(text)));
         let rule = here.rule("listener", at.place);
         Some(Listener {
             id: ListenerId(u16::try_from(before.len()).unwrap_or(u16::MAX)),
@@ -129,8 +131,9 @@ impl Resolver<'_> {
         before: &[Listener],
     ) -> Vec<SocketAddr> {
         let mut bind = Vec::new();
+        let world = self.world;
         for address in &at.value {
-            let Some(socket) = self.read(here, address, |text| socket(text)) else {
+            let Some(socket) = self.read(here, address, |text| socket(text, world)) else {
                 continue;
             };
             let taken = before
@@ -158,13 +161,47 @@ impl Resolver<'_> {
     }
 }
 
-fn socket(text: &str) -> Result<SocketAddr, value::Wrong> {
-    text.parse().map_err(|_| {
-        (
-            format!("`{text}` is no address with a port"),
-            "write 0.0.0.0:5060 or [::]:5060 (zone: [fe80::1%2]:5060)".into(),
-        )
-    })
+/// What others are told. A zone means something on this machine alone.
+fn advertised(text: &str) -> Result<HostPort, value::Wrong> {
+    let public = value::host_port(text)?;
+    if public.host.contains('%') {
+        let help = "leave the zone out; it stands in `bind`".to_owned();
+        return Err((format!("`{text}` names an interface that others do not have"), help));
+    }
+    Ok(public)
+}
+
+/// An address with a port; a link-local one with its zone, as a number or an interface's name.
+fn socket(text: &str, world: &dyn World) -> Result<SocketAddr, value::Wrong> {
+    let wrong = || {
+        let what = format!("`{text}` is no address with a port");
+        (what, "write 0.0.0.0:5060 or [::]:5060".to_owned())
+    };
+    let Some((ip, zone, port)) = zoned(text) else {
+        let socket: SocketAddr = text.parse().map_err(|_| wrong())?;
+        return match socket {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err((
+                format!("`{text}` is the same on every interface"),
+                format!("write the zone: [{}%eth0]:{}", v6.ip(), v6.port()),
+            )),
+            socket => Ok(socket),
+        };
+    };
+    let ip: Ipv6Addr = ip.parse().map_err(|_| wrong())?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let known = zone.parse().ok().or_else(|| world.interface(zone));
+    let Some(number) = known.filter(|n| *n > 0) else {
+        let help = "`ip -brief link` lists them".to_owned();
+        return Err((format!("there is no network interface `{zone}`"), help));
+    };
+    Ok(SocketAddrV6::new(ip, port, 0, number).into())
+}
+
+/// The parts of `[fe80::1%eth0]:5060`.
+fn zoned(text: &str) -> Option<(&str, &str, &str)> {
+    let (inside, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
+    let (ip, zone) = inside.split_once('%')?;
+    Some((ip, zone, port))
 }
 
 /// The ports of the original: 5060, 5061 that asks for a certificate, 5062 that requires one.
@@ -187,4 +224,45 @@ fn default_listeners() -> Vec<Listener> {
         make(2, "tls", Transport::Tls, 5061, ClientCertificate::Request),
         make(3, "tls-peers", Transport::Tls, 5062, ClientCertificate::Require),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::load_from;
+    use crate::config::tests::Memory;
+
+    fn bound(listener: &str) -> Result<String, String> {
+        let text = format!("domains: [a.example]\nlisteners: [{{name: l, transport: udp, {listener}}}]\n");
+        let loaded = load_from(Path::new("b.yaml"), &Memory::with(&[("b.yaml", &text)]));
+        let loaded = loaded.map_err(|p| p.to_string())?;
+        let all = loaded.snapshot.listeners.iter().flat_map(|l| &l.bind);
+        Ok(all.map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_zone_is_a_number_or_the_name_of_an_interface() {
+        let both = bound("bind: [\"[fe80::1%2]:5060\", \"[fe80::1%eth0]:5060\"]");
+        assert_eq!(both.as_deref(), Ok("[fe80::1%2]:5060 [fe80::1%7]:5060"));
+        for (bad, wanted) in [
+            (
+                "bind: [\"[fe80::1%eth9]:5060\"]",
+                "there is no network interface `eth9`",
+            ),
+            ("bind: [\"[fe80::1%0]:5060\"]", "there is no network interface `0`"),
+            ("bind: [\"[fe80::1]:5060\"]", "write the zone: [fe80::1%eth0]:5060"),
+            (
+                "bind: [\"[fe80::1%eth0]:x\"]",
+                "`[fe80::1%eth0]:x` is no address with a port",
+            ),
+            (
+                "bind: [\"[::1]:5060\"], advertise: \"[fe80::1%eth0]:5060\"",
+                "leave the zone out; it stands in `bind`",
+            ),
+        ] {
+            let text = bound(bad).unwrap_or_default() + &bound(bad).err().unwrap_or_default();
+            assert!(text.contains(wanted), "{bad}: {text}");
+        }
+    }
 }

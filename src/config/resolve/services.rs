@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::{Here, Resolver};
 use crate::config::at::{At, Place};
+use crate::config::load::DEFAULT_SOCKET;
 use crate::config::value;
 use crate::config::written::{self, Count, Http, StoreSync, Time};
 use crate::policy::rule::RuleRef;
@@ -244,7 +245,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn admin(&mut self, here: Here<'_>, written: &written::Admin) -> Admin {
-        let socket = here.path(written.socket.as_ref().map_or("../data/trestle.sock", |s| &s.value));
+        let socket = here.path(written.socket.as_ref().map_or(DEFAULT_SOCKET, |s| &s.value));
         let usual = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9090);
         let http = match &written.http {
             None => Some(usual),

@@ -174,7 +174,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                 )
             }
             Some(user) if !user.presence && self.watches_presence() => {
-                let because = format_args!("presence of {} is disabled", user.user.escape_debug());
+                let because = format_args!("presence of {} is disabled", user.address());
                 self.refuse(STEP, 403, "Presence Disabled", &user.enabled_rule, because)
             }
             Some(user) => {

@@ -70,7 +70,10 @@ impl<'a, T: Trace> Judge<'a, T> {
             );
         };
         if listener.client_certificate == ClientCertificate::Require && !facts.identity.is_named() {
-            let because = format_args!("listener {} requires a certificate, there is none", listener.name);
+            let because = format_args!(
+                "listener {} wants a peer's certificate: {}",
+                listener.name, facts.identity
+            );
             return self.refuse(Step::Listener, 403, "Certificate Required", &listener.rule, because);
         }
         let because = format_args!("listener {} ({})", listener.name, facts.transport.param());
