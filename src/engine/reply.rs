@@ -12,6 +12,9 @@ use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
 use crate::sip::write;
 
+/// The part of the transactions beyond which refused ones are not remembered.
+const ROOM_FOR_THE_REFUSED: usize = 4;
+
 /// A response in the making.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer<'a> {
@@ -60,6 +63,17 @@ impl Engine {
     pub(super) fn answer(&mut self, now: Now, request: &Request<'_>, answer: Answer<'_>) {
         let wire = self.write_answer(request.source, request.view, answer);
         self.layer.respond(now, request.server, answer.status, wire);
+    }
+
+    /// Answers somebody who is not let in. Nothing may be had for nothing by those who ask: no repeated answers to an address
+    /// that may be somebody else's, and no memory once a flood of them fills much of what is there for transactions; a
+    /// repetition then counts as new and gets the like answer.
+    pub(super) fn turn_away(&mut self, now: Now, request: &Request<'_>, answer: Answer<'_>) {
+        let wire = self.write_answer(request.source, request.view, answer);
+        self.layer.respond_once(now, request.server, answer.status, wire);
+        if self.layer.len() > self.snapshot.limits.max_transactions as usize / ROOM_FOR_THE_REFUSED {
+            self.layer.drop_server(request.server);
+        }
     }
 
     /// Refuses what would have to be remembered while the store does not take records.
