@@ -82,7 +82,23 @@ impl Rates {
     }
 }
 
+/// Messages that a source may send for each request it may make: answers and ACKs are messages too, and between the two
+/// it is told that it sends too much.
+const MESSAGES_A_REQUEST: u32 = 2;
+
 impl Engine {
+    /// Messages a second that are read of a source at all, whatever they are; `None` for trunks, which carry many users.
+    #[must_use]
+    pub fn message_rate(&self, source: &Source) -> Option<u32> {
+        let ours = |f: &super::Flow| f.owner.is_some() || f.source.listener.is_none();
+        let trunk = match source.flow {
+            Some(flow) => self.flows.get(&flow).is_some_and(ours),
+            None => self.snapshot.addresses.peers(source.remote.ip()).next().is_some(),
+        };
+        let most = self.snapshot.limits.per_source.requests;
+        (!trunk).then(|| most.saturating_mul(MESSAGES_A_REQUEST))
+    }
+
     /// What is too much right now for a request from `source`.
     pub(super) fn over(&mut self, now: Now, source: &Source) -> Over {
         let overloaded = self.layer.len() >= self.snapshot.limits.max_transactions as usize;
