@@ -92,10 +92,18 @@ impl Stand {
     /// # Errors
     /// When it does not get ready.
     pub fn start_with(family: Family, rest: &str) -> Outcome<Self> {
+        Self::start_as(family, |ports| trestle::config(DOMAIN, ports, rest))
+    }
+
+    /// The same with a configuration of the caller's.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_as(family: Family, config: impl FnOnce(&Ports) -> String) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let (authority, ports) = (Authority::new()?, Ports::free(family));
         authority.issue(DOMAIN)?.write(dir.path(), DOMAIN)?;
-        std::fs::write(dir.path().join("bridge.yaml"), trestle::config(DOMAIN, &ports, rest))?;
+        std::fs::write(dir.path().join("bridge.yaml"), config(&ports))?;
         let mut bridge = Trestle::start(dir.path(), ports)?;
         let before_kib = bridge.process().resident_kib().ok_or("no VmRSS")?;
         let started_as = bridge.process().id();

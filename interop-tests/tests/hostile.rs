@@ -11,6 +11,8 @@ mod forwarded;
 mod framing;
 #[path = "hostile/guesses.rs"]
 mod guesses;
+#[path = "hostile/logs.rs"]
+mod logs;
 #[path = "hostile/presence.rs"]
 mod presence;
 #[path = "hostile/routing.rs"]
