@@ -169,6 +169,17 @@ impl Authority {
         self.sign(&leaf(domain)?)
     }
 
+    /// A certificate whose only name is a common name, whatever stands in it.
+    ///
+    /// # Errors
+    /// When there is no key to be had.
+    pub fn called(&self, name: &str) -> Outcome<Certificate> {
+        let mut params = leaf("unused.example")?;
+        params.subject_alt_names.clear();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(&params)
+    }
+
     /// An authority below this one.
     ///
     /// # Errors

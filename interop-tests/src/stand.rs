@@ -1,11 +1,14 @@
 //! A bridge alone, as a target: requests go in, verdicts come out, and after each it must still serve.
+//!
+//! Whatever a test did, when its [`Stand`] goes the bridge must be the same process, answer and have kept its memory in
+//! bounds: the test fails otherwise.
 
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::agent::Agent;
-use crate::link::{Link, Received};
+use crate::link::{Link, Received, TlsSetup};
 use crate::net::Family;
 use crate::pki::Authority;
 use crate::raw::{CLOSED, Raw, SILENCE, Verdict};
@@ -27,7 +30,7 @@ const GROWTH_KIB: u64 = 256 * 1024;
 pub struct Case {
     /// Its name: letter and number of the list it belongs to, and what it is.
     pub name: &'static str,
-    /// `UDP` or `TCP`.
+    /// `UDP`, `TCP` or `TLS`.
     pub transport: &'static str,
     /// What is sent.
     pub bytes: Vec<u8>,
@@ -67,7 +70,8 @@ pub struct Stand {
     /// Its authority.
     pub authority: Authority,
     before_kib: u64,
-    _dir: TempDir,
+    started_as: u32,
+    dir: TempDir,
 }
 
 /// Wide per-source limits, since everything comes from one address; an unfinished request is cut after 2 s.
@@ -88,30 +92,53 @@ impl Stand {
     /// # Errors
     /// When it does not get ready.
     pub fn start_with(family: Family, rest: &str) -> Outcome<Self> {
+        Self::start_as(family, |ports| trestle::config(DOMAIN, ports, rest))
+    }
+
+    /// The same with a configuration of the caller's.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_as(family: Family, config: impl FnOnce(&Ports) -> String) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let (authority, ports) = (Authority::new()?, Ports::free(family));
         authority.issue(DOMAIN)?.write(dir.path(), DOMAIN)?;
-        std::fs::write(dir.path().join("bridge.yaml"), trestle::config(DOMAIN, &ports, rest))?;
+        std::fs::write(dir.path().join("bridge.yaml"), config(&ports))?;
         let mut bridge = Trestle::start(dir.path(), ports)?;
         let before_kib = bridge.process().resident_kib().ok_or("no VmRSS")?;
+        let started_as = bridge.process().id();
         Ok(Self {
             bridge,
             authority,
             before_kib,
-            _dir: dir,
+            started_as,
+            dir,
         })
     }
 
-    /// A new link.
+    /// Where its configuration and its store are.
+    #[must_use]
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// A new link, over `UDP`, `TCP` or, without a certificate, `TLS`.
     ///
     /// # Errors
     /// When it cannot be opened.
     pub fn link(&self, transport: &str) -> Outcome<Link> {
         let server = self.bridge.ports.client();
-        if transport == "UDP" {
-            Link::udp(server)
-        } else {
-            Link::tcp(server)
+        match transport {
+            "UDP" => Link::udp(server),
+            "TLS" => {
+                let setup = TlsSetup {
+                    ca: self.authority.pem.clone(),
+                    name: DOMAIN.into(),
+                    own: None,
+                };
+                Link::tls(self.bridge.ports.tls(), &setup)
+            }
+            _ => Link::tcp(server),
         }
     }
 
@@ -203,6 +230,25 @@ impl Stand {
             return Err(format!("memory grew from {} to {now} KiB", self.before_kib).into());
         }
         Ok(())
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // Connections of the test that have just gone may still count for a moment.
+        let end = Instant::now() + ALIVE;
+        let mut state = self.alive();
+        while state.is_err() && Instant::now() < end {
+            state = self.alive();
+        }
+        let same = self.bridge.process().id() == self.started_as;
+        if let Err(error) = state.and_then(|()| self.modest()) {
+            panic!("at the end of the test: {error}");
+        }
+        assert!(same, "it is another process than at the start");
     }
 }
 

@@ -3,11 +3,21 @@
 
 #[path = "hostile/access.rs"]
 mod access;
+#[path = "hostile/floods.rs"]
+mod floods;
+#[path = "hostile/forwarded.rs"]
+mod forwarded;
 #[path = "hostile/framing.rs"]
 mod framing;
+#[path = "hostile/guesses.rs"]
+mod guesses;
+#[path = "hostile/logs.rs"]
+mod logs;
 #[path = "hostile/presence.rs"]
 mod presence;
 #[path = "hostile/routing.rs"]
 mod routing;
+#[path = "hostile/signed.rs"]
+mod signed;
 #[path = "hostile/syntax.rs"]
 mod syntax;

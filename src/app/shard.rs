@@ -394,6 +394,10 @@ impl Handler for Shard {
         }
     }
 
+    fn message_rate(&self, source: &Source) -> Option<u32> {
+        self.engine.borrow().message_rate(source)
+    }
+
     fn opened(&self, source: &Source, peer: Option<PeerId>, chain: Option<Vec<CertificateDer<'static>>>) -> bool {
         let now = UnixTime::since_unix_epoch(Duration::from_millis(self.now().wall_ms));
         let usage = if source.listener.is_some() {

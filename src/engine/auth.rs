@@ -184,7 +184,7 @@ impl Engine {
         headers.push((b"Warning", warning.as_bytes()));
         let status = if proxy { 407 } else { 401 };
         let answer = super::reply::Answer::new(status, super::reply::phrase(status));
-        self.answer(now, request, answer.with(&headers));
+        self.turn_away(now, request, answer.with(&headers));
     }
 }
 

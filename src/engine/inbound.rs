@@ -1,7 +1,6 @@
 //! From bytes to a handler: essentials, transaction matching, credentials, the decision, dispatch.
 
 use super::facts::{self, Known};
-use super::peers::text;
 use super::reply::{Answer, Request, phrase, reply_destination};
 use super::route_token;
 use super::{Engine, Event, Output};
@@ -55,7 +54,7 @@ impl Engine {
         match message::parse(bytes, framing, &mut index) {
             Ok(view) if view.is_request() => self.on_request(now, source, &view),
             Ok(view) => self.on_response(now, source, &view),
-            Err(problem) => self.on_unreadable(source, bytes, framing, &problem),
+            Err(problem) => self.on_unreadable(now, source, bytes, framing, &problem),
         }
         self.index = Some(index);
     }
@@ -63,13 +62,13 @@ impl Engine {
     /// What cannot be split is answered if the headers an answer copies can be found in it; with too many header lines it
     /// can be split, and the sender hears of it as of any other fault.
     #[cold]
-    fn on_unreadable(&mut self, source: &Source, bytes: &[u8], framing: Framing, problem: &Malformed) {
+    fn on_unreadable(&mut self, now: Now, source: &Source, bytes: &[u8], framing: Framing, problem: &Malformed) {
         let mut wide = message::Index::new();
         match message::parse(bytes, framing, &mut wide) {
             Ok(view) => self.answer_malformed(source, &view, problem),
             Err(_) => {
                 self.counters.malformed += 1;
-                note_malformed(&mut self.outputs, source, problem);
+                self.note_malformed(now, source, problem);
                 self.answer_unreadable(source, bytes, problem);
             }
         }
@@ -138,7 +137,7 @@ impl Engine {
         if self.draining && request.essentials.to.tag().is_none() {
             // Only the bridge itself is meant, so 503 is right: others may be asked (RFC 3261 section 21.5.4).
             let headers: [(&[u8], &[u8]); 1] = [(b"Retry-After", DRAINING_RETRY)];
-            return self.answer(now, request, Answer::new(503, "Service Unavailable").with(&headers));
+            return self.turn_away(now, request, Answer::new(503, "Service Unavailable").with(&headers));
         }
         let context = self.context(request.source, request.view, request.essentials);
         let credentials = match self.check_credentials(now, request.source, request.view, request.essentials) {
@@ -379,7 +378,7 @@ impl Engine {
         let headers: [(&[u8], &[u8]); 2] = [(b"Warning", warning.as_bytes()), (b"Retry-After", retry)];
         let used = if status == 503 { 2 } else { 1 };
         self.counters.refused += 1;
-        self.answer(now, request, Answer::new(status, reason).with(&headers[..used]));
+        self.turn_away(now, request, Answer::new(status, reason).with(&headers[..used]));
     }
 
     /// Answers something that is malformed beyond the essentials.
@@ -387,11 +386,19 @@ impl Engine {
         self.counters.malformed += 1;
         let warning = format!("399 {} \"{problem}\"", self.host());
         let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
-        self.answer(
-            now,
-            request,
-            Answer::new(problem.status, problem.reason()).with(&headers),
-        );
+        let answer = Answer::new(problem.status, problem.reason()).with(&headers);
+        self.turn_away(now, request, answer);
+    }
+
+    fn note_malformed(&mut self, now: Now, source: &Source, problem: &Malformed) {
+        if self
+            .rates
+            .worth_logging(now.mono_ms, source.remote.ip(), "cannot be read")
+        {
+            let over = source.transport.param();
+            let note = format!("what {} sent over {over} cannot be read: {problem}", source.remote);
+            self.outputs.push_back(Output::Log(Event::Note(note)));
+        }
     }
 
     fn log_refusal(&mut self, request: &Request<'_>, refusal: &Refusal, why: String) {
@@ -433,19 +440,10 @@ fn is_served_here(request: &Request<'_>, allow: &Allow) -> bool {
     }
 }
 
-/// Text from outside, as it may stand in a log: no control characters, bounded.
+/// Text from outside, as it may stand in a log: bounded, and nothing in it ends a line or turns the writing round.
 pub(super) fn printable(bytes: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-fn note_malformed(outputs: &mut std::collections::VecDeque<Output>, source: &Source, problem: &Malformed) {
-    let note = format!(
-        "what {} sent over {} cannot be read: {problem}",
-        source.remote,
-        text(source.transport.param().as_bytes())
-    );
-    outputs.push_back(Output::Log(Event::Note(note)));
+    let steers = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text = String::from_utf8_lossy(bytes);
+    let bounded = text.chars().take(200);
+    bounded.map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -19,7 +19,7 @@ impl Engine {
             .filter(|(kind, _)| *kind == Owner::Forward as u8)
             .map(|(_, id)| id);
         let Some(id) = forward else {
-            return self.answer(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+            return self.turn_away(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
         };
         self.answer(now, request, Answer::new(200, "OK"));
         if self.mark_cancelled(id) {

@@ -1,11 +1,12 @@
 //! Requests a second of each source and peer, and log lines that a flood must not multiply.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use hashbrown::HashMap;
 
 use super::Engine;
 use crate::policy::Over;
+use crate::policy::acl::source_of;
 use crate::sip::net::{PeerId, Source};
 use crate::sip::time::Now;
 
@@ -13,6 +14,11 @@ use crate::sip::time::Now;
 const MAX_SOURCES: usize = 100_000;
 /// A refusal of one source by one rule is logged once in this time.
 const LOG_AGAIN_MS: u64 = 60_000;
+/// So many sources and rules are told apart in the log; the others share one line for each rule, so that addresses which
+/// a flood invents do not fill the disk.
+const MAX_LOGGED: usize = 4_096;
+/// Room among them is looked for no more often than this.
+const TIDY_MS: u64 = 1_000;
 
 /// Requests in the second that began at `since_ms`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +47,7 @@ pub(super) struct Rates {
     sources: HashMap<IpAddr, Window>,
     peers: HashMap<PeerId, Window>,
     logged: HashMap<(IpAddr, u64), u64>,
+    tidied_ms: u64,
 }
 
 impl Rates {
@@ -53,24 +60,45 @@ impl Rates {
 
     /// Whether a refusal is worth a line.
     pub(super) fn worth_logging(&mut self, now_ms: u64, source: IpAddr, rule: &str) -> bool {
-        if self.logged.len() > MAX_SOURCES / 10 {
-            self.logged.clear();
-        }
         let hash = rule.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
-        let last = self.logged.insert((source, hash), now_ms);
-        match last {
-            Some(at) if now_ms < at + LOG_AGAIN_MS => {
-                self.logged.insert((source, hash), at);
-                false
+        let mut key = (source_of(source), hash);
+        if self.logged.len() >= MAX_LOGGED && !self.logged.contains_key(&key) {
+            if now_ms >= self.tidied_ms + TIDY_MS {
+                self.tidied_ms = now_ms;
+                self.logged.retain(|_, at| now_ms < *at + LOG_AGAIN_MS);
             }
-            _ => true,
+            if self.logged.len() >= MAX_LOGGED {
+                key.0 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            }
         }
+        let last = self.logged.entry(key).or_insert(0);
+        let due = *last == 0 || now_ms >= *last + LOG_AGAIN_MS;
+        if due {
+            *last = now_ms.max(1);
+        }
+        due
     }
 }
 
+/// Messages that a source may send for each request it may make: answers and ACKs are messages too, and between the two
+/// it is told that it sends too much.
+const MESSAGES_A_REQUEST: u32 = 2;
+
 impl Engine {
+    /// Messages a second that are read of a source at all, whatever they are; `None` for trunks, which carry many users.
+    #[must_use]
+    pub fn message_rate(&self, source: &Source) -> Option<u32> {
+        let ours = |f: &super::Flow| f.owner.is_some() || f.source.listener.is_none();
+        let trunk = match source.flow {
+            Some(flow) => self.flows.get(&flow).is_some_and(ours),
+            None => self.snapshot.addresses.peers(source.remote.ip()).next().is_some(),
+        };
+        let most = self.snapshot.limits.per_source.requests;
+        (!trunk).then(|| most.saturating_mul(MESSAGES_A_REQUEST))
+    }
+
     /// What is too much right now for a request from `source`.
     pub(super) fn over(&mut self, now: Now, source: &Source) -> Over {
         let overloaded = self.layer.len() >= self.snapshot.limits.max_transactions as usize;
@@ -114,5 +142,24 @@ mod tests {
         assert!(rates.worth_logging(1, ip, "a"));
         assert!((2..59_000).all(|now| !rates.worth_logging(now, ip, "a")));
         assert!(rates.worth_logging(5, ip, "b") && rates.worth_logging(60_001, ip, "a"));
+    }
+
+    #[test]
+    fn invented_addresses_share_a_line() {
+        let mut rates = Rates::default();
+        let line = |rates: &mut Rates, now, n: u32| rates.worth_logging(now, IpAddr::from(n.to_be_bytes()), "a");
+        let lines = (0..100_000)
+            .filter(|n| line(&mut rates, 1 + u64::from(*n / 1000), *n))
+            .count();
+        assert!(
+            lines <= MAX_LOGGED + 1 && rates.logged.len() <= MAX_LOGGED + 1,
+            "{lines}"
+        );
+        assert!(
+            line(&mut rates, 70_000, 200_000),
+            "there is room again when they are old"
+        );
+        let host = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, n, 0, 0, 1]);
+        assert!(rates.worth_logging(70_001, host(1), "b") && !rates.worth_logging(70_002, host(2), "b"));
     }
 }

@@ -12,6 +12,9 @@ use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
 use crate::sip::write;
 
+/// The part of the transactions beyond which refused ones are not remembered.
+const ROOM_FOR_THE_REFUSED: usize = 4;
+
 pub(super) use write::Answer;
 
 /// A finished response.
@@ -97,6 +100,21 @@ impl Engine {
         write::respond_again(&mut buffer, view, Some(received), &recipe);
         let wire = self.buffers.finish(buffer);
         self.outputs.push_back(Output::Send { to, wire, token: 0 });
+    }
+
+    /// Answers somebody who is not let in. Nothing may be had for nothing by those who ask: no repeated answers to an address
+    /// that may be somebody else's, and no memory once a flood of them fills much of what is there for transactions; a
+    /// repetition then counts as new and gets the like answer.
+    pub(super) fn turn_away(&mut self, now: Now, request: &Request<'_>, answer: Answer<'_>) {
+        let reply = self.reply_to(request, answer);
+        if reply.recipe.is_empty() {
+            self.layer.respond_once(now, reply.server, reply.status, reply.wire);
+        } else {
+            self.send_reply(now, reply);
+        }
+        if self.layer.len() > self.snapshot.limits.max_transactions as usize / ROOM_FOR_THE_REFUSED {
+            self.layer.drop_server(request.server);
+        }
     }
 
     /// Refuses what would have to be remembered while the store does not take records.

@@ -3,7 +3,7 @@
 //! Only the socket's address counts. Deny wins over allow, whatever the order. Names of hosts are resolved forward by
 //! the edge and handed in with [`Acl::resolved`]; nothing is ever looked up in reverse.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -18,6 +18,15 @@ use crate::sip::net::ListenerId;
 #[must_use]
 pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
+}
+
+/// The source an address counts for: itself; of IPv6 its /64, since whoever has one address there has them all.
+#[must_use]
+pub fn source_of(ip: IpAddr) -> IpAddr {
+    match canonical(ip) {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 /// What an entry is about.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::policy::acl::SourceLoad;
+use crate::policy::acl::{SourceLoad, source_of};
 use crate::sip::net::FlowId;
 
 /// Sources that are counted apart.
@@ -18,14 +18,6 @@ const MAX_SOURCES: usize = 65_536;
 const MAX_NOTED: usize = 4_096;
 /// A source is named in the log once in this time, in milliseconds.
 const NOTE_EVERY_MS: u64 = 60_000;
-
-/// The source an address counts for.
-pub(super) fn source_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {

@@ -81,7 +81,7 @@ impl Segments {
 /// Brings together what goes to the same place. What goes to one place keeps its order.
 pub(super) fn group(queue: &mut [Outgoing]) {
     if queue.len() >= WORTH {
-        queue.sort_by(|a, b| (a.to, a.from).cmp(&(b.to, b.from)));
+        queue.sort_by_key(|o| (o.to, o.from));
     }
 }
 

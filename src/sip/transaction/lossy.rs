@@ -180,7 +180,7 @@ impl World {
         let wire = Bytes::from(format!("{head} {status}"));
         if head.ends_with("INVITE") && status < 300 {
             self.server.respond_repeating(at(now), id, status, wire);
-        } else if head.ends_with("MESSAGE") && key.1 % 2 == 0 {
+        } else if head.ends_with("MESSAGE") && key.1.is_multiple_of(2) {
             let recipe = Bytes::from(format!("recipe of {head} {status}"));
             self.server.respond_by_recipe(at(now), id, status, wire, recipe);
         } else {

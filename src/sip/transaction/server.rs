@@ -248,6 +248,22 @@ impl Layer {
         Some((server.to, server.last.clone()))
     }
 
+    /// Like [`Layer::respond`] for somebody who has proved nothing: a refused INVITE gets one answer for each time it
+    /// comes, without Timer G. A false source address would make us send ten to a third party (RFC 3261 section 26.3.2.4).
+    pub fn respond_once(&mut self, now: Now, id: ServerId, status: u16, wire: Bytes) -> bool {
+        let accepted = self.respond(now, id, status, wire);
+        if accepted
+            && let Some(Server {
+                machine: Machine::Invite(machine),
+                ..
+            }) = self.servers.pool.get_mut(id.key())
+        {
+            machine.hush();
+            self.servers.pool.arm(id.key());
+        }
+        accepted
+    }
+
     /// Like [`Layer::respond`] with a 2xx to an INVITE by a user agent server: repeats it after T1, doubling up to T2,
     /// until [`Layer::acknowledged`]; without that, [`Output::Unacknowledged`] comes after 64*T1 (RFC 3261 section
     /// 13.3.1.4).

@@ -87,6 +87,13 @@ impl ServerInvite {
         }
     }
 
+    /// Stops Timer G: the final response is sent again only when the INVITE comes again.
+    pub(super) fn hush(&mut self) {
+        if self.state == State::Completed {
+            self.deadlines = self.deadlines.quiet();
+        }
+    }
+
     /// Begins to repeat the 2xx, on reliable transports too: it is the ACK end to end that stops it.
     pub(super) fn repeat_2xx(&mut self, now: u64, timers: &Timers) -> bool {
         let may = self.state == State::Accepted && !self.repeating;
