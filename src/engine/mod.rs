@@ -45,7 +45,13 @@ mod durability_tests;
 #[cfg(test)]
 mod presence_tests;
 #[cfg(test)]
+mod publish_tests;
+#[cfg(test)]
+mod register_tests;
+#[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod subscribe_tests;
 #[cfg(test)]
 mod upstream_tests;
 

@@ -214,6 +214,10 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
+        // Its end has been said, even if that NOTIFY has no answer yet.
+        if subscription.ending.is_some() {
+            return self.answer(now, request, Answer::new(481, phrase(481)));
+        }
         if !subscription.dialog.take_remote_cseq(request.essentials.cseq.number) {
             return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
         }
