@@ -11,6 +11,7 @@ mod commit;
 mod delivered;
 mod ends;
 mod facts;
+mod fetch;
 mod flows;
 mod forward;
 mod inbound;
@@ -48,6 +49,8 @@ mod presence_tests;
 mod publish_tests;
 #[cfg(test)]
 mod register_tests;
+#[cfg(test)]
+mod remote_tests;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
