@@ -44,6 +44,7 @@ macro_rules! scenarios {
 scenarios! {
     watch_both_ways => scenarios::watch_both_ways: bridge kamailio;
     refresh_and_unsubscribe => scenarios::refresh_and_unsubscribe: bridge kamailio;
+    blocked_watchers => scenarios::blocked_watchers: bridge kamailio;
     messages_both_ways => scenarios::messages_both_ways: bridge kamailio;
     unknown_users => scenarios::unknown_users: bridge kamailio;
     calls_both_ways => scenarios::calls_both_ways: bridge kamailio;
