@@ -1,7 +1,8 @@
 //! Federation with a real Kamailio over mutual TLS, in both directions, on IPv4 and IPv6.
 //!
-//! Each scenario runs twice: between the bridge and Kamailio, and between two Kamailios. The second proves the scenario,
-//! the client and the recipe in `config/peers/kamailio/` by themselves, so that a failure of the first is the bridge's.
+//! Both sides run the files of `config/peers/kamailio/`, with other addresses. Each scenario runs twice: between the bridge
+//! and Kamailio, and between two Kamailios. The second proves the scenario, the client and the recipe by themselves, so
+//! that a failure of the first is the bridge's.
 
 #[path = "federation/pair.rs"]
 mod pair;
