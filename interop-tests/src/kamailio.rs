@@ -36,6 +36,8 @@ pub struct Setup {
     pub plain: u16,
     /// The trunk.
     pub tls: u16,
+    /// Who may watch whom: a user and its `pres-rules` document. Nothing here: everybody may.
+    pub rules: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -50,6 +52,7 @@ impl Setup {
             family,
             plain: free_port(),
             tls: free_port(),
+            rules: Vec::new(),
         }
     }
 }
@@ -158,6 +161,7 @@ pub fn answers(server: SocketAddr, domain: &str) -> bool {
 
 fn launch(dir: &Path, setup: &Setup) -> Outcome<Process> {
     let at = |port| setup.family.at(port);
+    write_rules(&dir.join("tables"), setup)?;
     let defines = [
         format!("OWN_DOMAIN=\"{}\"", setup.domain),
         format!("PEER_DOMAIN=\"{}\"", setup.peer_domain),
@@ -178,12 +182,26 @@ fn launch(dir: &Path, setup: &Setup) -> Outcome<Process> {
     for define in defines {
         command.arg("-A").arg(define);
     }
+    if !setup.rules.is_empty() {
+        command.args(["-A", "WITH_RULES"]);
+    }
     Process::start(&mut command, &dir.join("kamailio.log"))
+}
+
+/// One line a document, `:` escaped, as db_text wants it.
+fn write_rules(dir: &Path, setup: &Setup) -> Outcome {
+    let from = Path::new(TABLES).join("xcap");
+    let mut table = std::fs::read_to_string(&from).map_err(|e| format!("{}: {e}", from.display()))?;
+    for (id, (user, document)) in setup.rules.iter().enumerate() {
+        let document = document.replace(':', "\\:");
+        table += &format!("{}:{user}:{}:{document}:2:x:0:index:0\n", id + 1, setup.domain);
+    }
+    Ok(std::fs::write(dir.join("xcap"), table)?)
 }
 
 fn write_tables(dir: &Path, domain: &str) -> Outcome {
     std::fs::create_dir_all(dir)?;
-    for table in ["version", "presentity", "active_watchers", "watchers", "xcap"] {
+    for table in ["version", "presentity", "active_watchers", "watchers"] {
         let from = Path::new(TABLES).join(table);
         std::fs::copy(&from, dir.join(table)).map_err(|e| format!("{}: {e}", from.display()))?;
     }

@@ -1,7 +1,8 @@
 //! Federation with a real Kamailio over mutual TLS, in both directions, on IPv4 and IPv6.
 //!
-//! Each scenario runs twice: between the bridge and Kamailio, and between two Kamailios. The second proves the scenario,
-//! the client and the recipe in `config/peers/kamailio/` by themselves, so that a failure of the first is the bridge's.
+//! Both sides run the files of `config/peers/kamailio/`, with other addresses. Each scenario runs twice: between the bridge
+//! and Kamailio, and between two Kamailios. The second proves the scenario, the client and the recipe by themselves, so
+//! that a failure of the first is the bridge's.
 
 #[path = "federation/pair.rs"]
 mod pair;
@@ -44,6 +45,7 @@ macro_rules! scenarios {
 scenarios! {
     watch_both_ways => scenarios::watch_both_ways: bridge kamailio;
     refresh_and_unsubscribe => scenarios::refresh_and_unsubscribe: bridge kamailio;
+    blocked_watchers => scenarios::blocked_watchers: bridge kamailio;
     messages_both_ways => scenarios::messages_both_ways: bridge kamailio;
     unknown_users => scenarios::unknown_users: bridge kamailio;
     calls_both_ways => scenarios::calls_both_ways: bridge kamailio;

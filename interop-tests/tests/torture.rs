@@ -80,6 +80,7 @@ fn valid_but_rarely_seen() -> Outcome {
         Case::udp("a user with slashes and semicolons", &options().start("OPTIONS sip:1;p=q;r/s@a.example SIP/2.0"), VALID),
         Case::udp("upper case in scheme and host", &options().start("OPTIONS SIP:A.EXAMPLE SIP/2.0"), VALID),
         Case::udp("lower case in the version", &options().start("OPTIONS sip:a.example sip/2.0"), Verdict::StatusOrDrop(&[400, 505, 200, 401, 403, 407])),
+        Case::udp("a NUL escaped in an address to register", &Raw::new("UDP", "REGISTER", "sip:a.example").set("To", "<sip:n%00l@a.example>").set("From", "<sip:n%00l@a.example>;tag=1"), VALID),
         Case::udp("a NUL escaped in a user", &from("<sip:a%00b@third.invalid>;tag=1"), VALID),
         Case::udp("UTF-8 in a display name", &from("\"Grüße \u{1F44B}\" <sip:x@third.invalid>;tag=1"), VALID),
         Case::udp("no tag in From (RFC 2543)", &from("<sip:x@third.invalid>"), Verdict::Answered),
@@ -117,9 +118,14 @@ fn broken_though_it_looks_well() -> Outcome {
             BROKEN,
         ),
         Case::udp(
-            "a space at its end",
-            &start("OPTIONS sip:a.example SIP/2.0 "),
-            Verdict::StatusOrDrop(&[400, 505]),
+            "blanks at its end",
+            &start("OPTIONS sip:a.example SIP/2.0  "),
+            Verdict::Status(&[400]),
+        ),
+        Case::udp(
+            "headers in the Request-URI",
+            &start("OPTIONS sip:x@a.example?Route=%3Csip:h.invalid%3E SIP/2.0"),
+            Verdict::Status(&[400]),
         ),
         Case::udp(
             "brackets around the Request-URI",

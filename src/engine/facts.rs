@@ -26,6 +26,10 @@ pub(super) fn gather<'a>(
     known: Known<'a>,
 ) -> Result<Facts<'a>, Malformed> {
     let request_uri = Uri::parse(view.request_uri())?;
+    // RFC 3261 section 19.1.1, table 1; passed on, they could become headers of somebody's request.
+    if !request_uri.headers.is_empty() {
+        return Err(Malformed::message("the Request-URI holds headers"));
+    }
     let from = Uri::parse(essentials.from.uri)?;
     let to = Uri::parse(essentials.to.uri)?;
     let event = view

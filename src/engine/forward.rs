@@ -19,8 +19,10 @@ use crate::sip::time::Now;
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::write;
 
-/// RFC 4320 section 4.1: no 100 to a non-INVITE request before Timer E has reached T2.
+/// RFC 4320 section 4.1: a non-INVITE request gets 100 when Timer E has reached T2, over any transport, and not before.
 const LATE_TRYING_MS: u64 = 3_500;
+/// A non-INVITE request gets 504 after this, unless its peer says otherwise.
+const DEADLINE_MS: u64 = 20_000;
 /// RFC 3261 section 16.6 step 11: Timer C is larger than three minutes.
 const TIMER_C_MS: u64 = 185_000;
 
@@ -74,6 +76,8 @@ pub(super) struct Forward {
     request: Bytes,
     framing: Framing,
     source: Source,
+    /// When a request that is no INVITE gets 504.
+    deadline_ms: u64,
     invite: bool,
     drop_routes: usize,
     record_route: Option<SmallVec<[u8; 48]>>,
@@ -124,6 +128,11 @@ impl Engine {
         }
         let target = self.target_hash(request.view, request.essentials);
         let invite = request.essentials.method.as_bytes() == b"INVITE";
+        let timeout_ms = if manner.timeout_ms == 0 {
+            DEADLINE_MS
+        } else {
+            manner.timeout_ms
+        };
         let kept = self.buffers.keep(request.view.bytes());
         let framing = if request.source.flow.is_some() {
             Framing::Stream
@@ -135,6 +144,7 @@ impl Engine {
             request: kept,
             framing,
             source: *request.source,
+            deadline_ms: now.mono_ms + timeout_ms,
             invite,
             drop_routes: manner.drop_routes,
             record_route: manner.record_route.map(SmallVec::from_slice),
@@ -163,16 +173,10 @@ impl Engine {
         if invite {
             self.answer(now, request, Answer::new(100, "Trying"));
             self.wheel.arm(now.mono_ms + TIMER_C_MS, Kind::ForwardDeadline, id);
+        } else if timeout_ms > LATE_TRYING_MS {
+            self.wheel.arm(now.mono_ms + LATE_TRYING_MS, Kind::LateTrying, id);
         } else {
-            if request.source.flow.is_none() {
-                self.wheel.arm(now.mono_ms + LATE_TRYING_MS, Kind::LateTrying, id);
-            }
-            let timeout = if manner.timeout_ms == 0 {
-                20_000
-            } else {
-                manner.timeout_ms
-            };
-            self.wheel.arm(now.mono_ms + timeout, Kind::ForwardDeadline, id);
+            self.wheel.arm(now.mono_ms + timeout_ms, Kind::ForwardDeadline, id);
         }
         let legs = self.forwards.get(id).map_or(0, |f| f.legs.len());
         for leg in 0..legs {
@@ -447,6 +451,7 @@ impl Engine {
     pub(super) fn on_late_trying(&mut self, now: Now, id: SlotId) {
         let Some(forward) = self.forwards.get(id) else { return };
         let server = forward.server;
+        self.wheel.arm(forward.deadline_ms, Kind::ForwardDeadline, id);
         if let Some(wire) = self.own_answer(id, 100, "") {
             self.layer.respond(now, server, 100, wire);
         }

@@ -22,7 +22,7 @@ impl Engine {
                 .and_then(|uri| Aor::from_uri(&uri));
             return match aor {
                 Some(aor) => self.on_register(now, request, &aor),
-                None => self.answer(now, request, Answer::new(400, phrase(400))),
+                None => self.answer(now, request, Answer::new(404, phrase(404))),
             };
         }
         let Some(aor) = self.target_aor(request) else {

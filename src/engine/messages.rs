@@ -244,8 +244,10 @@ impl Engine {
         let via = self.via_value(to, branch.as_bytes());
         let mut index = Index::new();
         let mut buffer = self.buffers.take();
+        let route: [(&[u8], &[u8]); 1] = [(b"Route", hop.path.as_deref().unwrap_or_default())];
         let plan = write::Forward {
             uri: hop.uri.as_deref(),
+            add: if hop.path.is_some() { &route } else { &[] },
             via: &via,
             max_forwards: 70,
             remove: &[

@@ -11,6 +11,7 @@ mod commit;
 mod delivered;
 mod ends;
 mod facts;
+mod fetch;
 mod flows;
 mod forward;
 mod inbound;
@@ -45,7 +46,15 @@ mod durability_tests;
 #[cfg(test)]
 mod presence_tests;
 #[cfg(test)]
+mod publish_tests;
+#[cfg(test)]
+mod register_tests;
+#[cfg(test)]
+mod remote_tests;
+#[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod subscribe_tests;
 #[cfg(test)]
 mod upstream_tests;
 

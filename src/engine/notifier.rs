@@ -177,8 +177,11 @@ impl Engine {
 
     /// The 2xx to a SUBSCRIBE has gone; its NOTIFY follows.
     pub(super) fn confirmed(&mut self, now: Now, id: SlotId) {
-        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
-            subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
+        subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+        if !self.fetch_waits(now, id) {
             self.notify_now(now, id);
         }
     }
@@ -213,6 +216,10 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
+        // Its end has been said, even if that NOTIFY has no answer yet.
+        if subscription.ending.is_some() {
+            return self.answer(now, request, Answer::new(481, phrase(481)));
+        }
         if !subscription.dialog.take_remote_cseq(request.essentials.cseq.number) {
             return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
         }
@@ -284,6 +291,9 @@ impl Engine {
             return;
         };
         subscription.dirty = true;
+        if subscription.is_waiting_fetch() {
+            return self.notify_now(now, id);
+        }
         if subscription.in_flight || subscription.unconfirmed > 0 || subscription.ending.is_some() {
             return;
         }
@@ -446,6 +456,8 @@ impl Engine {
                 subscription.ending = Some(Reason::Timeout);
                 let tag = subscription.tag;
                 self.persist(record::subscription_key(&tag), None);
+                self.notify_now(now, id);
+            } else if subscription.is_waiting_fetch() {
                 self.notify_now(now, id);
             }
         } else if subscription.dirty && !subscription.in_flight {

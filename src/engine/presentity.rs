@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::commit::Promise;
 use super::delivered::Keeping;
-use super::registrar::seconds;
+use super::registrar::{joined, seconds};
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::subscription::{Held, Subscription, Tags};
@@ -189,9 +189,7 @@ impl Engine {
         }
         let dialects = &self.snapshot.dialects;
         let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
-        let if_match = view
-            .header(Name::SipIfMatch)
-            .map(|v| String::from_utf8_lossy(v).into_owned());
+        let if_match = joined(view.headers(Name::SipIfMatch)).map(|v| String::from_utf8_lossy(&v).into_owned());
         let publish = Publish {
             if_match: if_match.as_deref(),
             expires_s,
@@ -262,6 +260,7 @@ impl Engine {
         let text;
         let mut headers: Vec<(&[u8], &[u8])> = Vec::new();
         let (status, reason) = match refusal {
+            Refusal::ManyTags => (400, "One Entity Tag Only"),
             Refusal::ConditionFailed => (412, phrase(412)),
             Refusal::TooBrief(min) => {
                 text = min.to_string();

@@ -19,7 +19,7 @@ use crate::sip::field::{NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::{Malformed, View};
 use crate::sip::time::Now;
-use crate::sip::uri::{Aor, Uri};
+use crate::sip::uri::{Aor, Uri, without_headers};
 
 /// One contact of one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -356,7 +356,7 @@ impl Engine {
             .map(|b| {
                 let next = b.path.as_deref().map_or(&b.uri[..], first_uri);
                 Hop {
-                    uri: Some(b.uri.clone()),
+                    uri: Some(b.uri.slice(..without_headers(&b.uri).len())),
                     path: b.path.clone(),
                     destinations: smallvec::smallvec![self.client_destination(&b.origin, next)],
                 }

@@ -58,10 +58,19 @@ impl Sim {
         Self::on(Self::snapshot(rest, "presence: { notify_min_interval: 0s }"))
     }
 
+    /// With the pacing of NOTIFYs as it comes.
+    pub(super) fn paced() -> Self {
+        Self::on(Self::snapshot("", ""))
+    }
+
     /// With the peer asked by OPTIONS every 30 s; one that is not answered means down.
     pub(super) fn probing() -> Self {
-        let probe = "probe: { interval: 30s, down_after: 1 }";
-        let config = CONFIG.replace("probe: \"off\"", probe) + "presence: { notify_min_interval: 0s }\n";
+        Self::peer("probe: { interval: 30s, down_after: 1 }")
+    }
+
+    /// With other settings of the peer than that it is not probed.
+    pub(super) fn peer(settings: &str) -> Self {
+        let config = CONFIG.replace("probe: \"off\"", settings) + "presence: { notify_min_interval: 0s }\n";
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 

@@ -446,6 +446,8 @@ impl Engine {
         };
         let (resource, entity) = (upstream.resource, upstream.key.presentity.to_uri());
         self.show(resource, Bytes::from(pidf::unknown(&entity)));
+        // For whoever fetches that is an answer, even where it changes nothing.
+        self.repeat_to_fetches(resource);
     }
 
     fn arm_upstream(&mut self, id: SlotId) {

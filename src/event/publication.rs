@@ -85,6 +85,8 @@ pub struct Accepted {
 /// A PUBLISH that was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// 400: SIP-If-Match holds more than one entity tag.
+    ManyTags,
     /// 412: there is no such publication here.
     ConditionFailed,
     /// 423 with Min-Expires.
@@ -116,19 +118,21 @@ impl Publications {
         limits: Limits,
         random: &mut Random,
     ) -> Result<Accepted, Refusal> {
-        let wanted = publish.expires_s.unwrap_or(limits.default_expires_s);
-        if wanted != 0 && wanted < limits.min_expires_s {
-            return Err(Refusal::TooBrief(limits.min_expires_s));
-        }
         let at = match publish.if_match {
+            // Ours are tokens; no comma stands in one.
+            Some(tags) if tags.contains([',', ' ']) => return Err(Refusal::ManyTags),
             Some(etag) => Some(
                 self.entries
                     .iter()
-                    .position(|e| e.etag == etag)
+                    .position(|e| e.etag == etag && e.expires_wall_ms > now.wall_ms)
                     .ok_or(Refusal::ConditionFailed)?,
             ),
             None => None,
         };
+        let wanted = publish.expires_s.unwrap_or(limits.default_expires_s);
+        if wanted != 0 && wanted < limits.min_expires_s {
+            return Err(Refusal::TooBrief(limits.min_expires_s));
+        }
         let document = publish.document.transpose().map_err(Refusal::Body)?.map(Arc::new);
         let etag = String::from_utf8_lossy(&random.token::<16>()).into_owned();
         let expires_s = wanted.min(limits.max_expires_s);

@@ -5,7 +5,7 @@
 
 use super::field::NameAddr;
 use super::message::Malformed;
-use super::uri::Uri;
+use super::uri::{Uri, without_headers};
 
 /// One side of a dialog, ready to send requests in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Dialog {
             routes.push([b"<", parts.target, b">"].concat());
             text.extend_from_slice(first);
         } else {
-            text.extend_from_slice(parts.target);
+            text.extend_from_slice(without_headers(parts.target));
         }
         let uri_end = text.len();
         for route in &routes {
@@ -142,6 +142,7 @@ impl Dialog {
     /// Takes a new remote target (RFC 3261 section 12.2; SUBSCRIBE and NOTIFY refresh it, RFC 6665). What is no URI
     /// changes nothing, and behind a strict router the old target stays.
     pub fn retarget(&mut self, target: &[u8]) {
+        let target = without_headers(target);
         let strict = self.next == (0, self.uri_end) && self.routes_end > self.uri_end;
         if strict || target == self.request_uri() || Uri::parse(target).is_err() {
             return;

@@ -190,6 +190,14 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// A URI as it may stand in a request line: without the headers behind `?` (RFC 3261 section 19.1.1, table 1).
+#[must_use]
+pub fn without_headers(uri: &[u8]) -> &[u8] {
+    let host = memchr::memchr(b'@', uri).map_or(0, |at| at + 1);
+    let end = memchr::memchr(b'?', &uri[host..]).map_or(uri.len(), |at| host + at);
+    &uri[..end]
+}
+
 fn scheme(name: &[u8]) -> Option<Scheme<'_>> {
     if !name.first()?.is_ascii_alphabetic() || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)) {
         return None;

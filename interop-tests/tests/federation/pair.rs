@@ -8,7 +8,7 @@ use interop_tests::kamailio::{self, Kamailio};
 use interop_tests::link::TlsSetup;
 use interop_tests::net::Family;
 use interop_tests::pki::{Authority, Certificate};
-use interop_tests::trestle::{self, Ports, Trestle};
+use interop_tests::trestle::{Ports, Trestle};
 use interop_tests::{Outcome, wire};
 use tempfile::TempDir;
 
@@ -197,14 +197,44 @@ impl Drop for Pair {
 }
 
 fn start_bridge(dir: &Path, ports: Ports, far: SocketAddr, own: &Certificate, ca: &str) -> Outcome<Trestle> {
-    own.write(dir, A)?;
-    std::fs::write(dir.join("b-ca.pem"), ca)?;
-    let peer = format!(
-        "peers:\n  - name: kamailio\n    domains: [{B}]\n    transport: tls\n    next_hop: \"{far}\"\n    \
-         tls: {{ ca: [b-ca.pem] }}\n    probe: {{ interval: 1s, timeout: 1s, down_after: 2 }}\n"
-    );
-    std::fs::write(dir.join("bridge.yaml"), trestle::config(A, &ports, &peer))?;
+    let certs = subdirectory(dir, "certs")?;
+    own.write(&certs, A)?;
+    std::fs::write(certs.join("b-ca.pem"), ca)?;
+    std::fs::write(dir.join("bridge.yaml"), recipe(ports, far)?)?;
     Trestle::start(dir, ports)
+}
+
+/// `config/peers/kamailio/bridge.yaml` as it is shipped, but for the addresses, the passwords, one user more and the
+/// patience of the probe. What is replaced must be there, so that the recipe cannot change unnoticed.
+fn recipe(ports: Ports, far: SocketAddr) -> Outcome<String> {
+    let file = interop_tests::repository().join("config/peers/kamailio/bridge.yaml");
+    let mut text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let users = "  - { aor: dave@a.example, password: { plain: secret-dave } }\npeers:\n";
+    for (times, shipped, here) in [
+        (
+            2,
+            "\"127.0.0.1:5060\", \"[::1]:5060\"",
+            format!("\"{}\"", ports.client()),
+        ),
+        (1, "\"127.0.0.1:5061\", \"[::1]:5061\"", format!("\"{}\"", ports.tls())),
+        (
+            1,
+            "\"127.0.0.1:5062\", \"[::1]:5062\"",
+            format!("\"{}\"", ports.trunk()),
+        ),
+        (1, "next_hop: 127.0.0.2:5061\n", format!("next_hop: \"{far}\"\n")),
+        (1, "plain: alice-dev", "plain: secret-alice".into()),
+        (1, "plain: carol-dev", "plain: secret-carol".into()),
+        (1, "\npeers:\n", format!("\n{users}")),
+        (1, "interval: 10s, timeout: 3s", "interval: 1s, timeout: 1s".into()),
+        (1, "http: 127.0.0.1:9090", "http: \"off\"".into()),
+    ] {
+        if text.matches(shipped).count() != times {
+            return Err(format!("{}: {shipped} does not stand there {times} times", file.display()).into());
+        }
+        text = text.replace(shipped, &here);
+    }
+    Ok(text)
 }
 
 fn subdirectory(dir: &Path, name: &str) -> Outcome<PathBuf> {

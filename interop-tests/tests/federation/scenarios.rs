@@ -88,6 +88,65 @@ fn refresh_one_way(watcher: &mut Agent, presentity: &mut Agent) -> Outcome {
     Ok(())
 }
 
+/// What bob of b.example says of who may watch him (RFC 5025).
+fn rules(of: &[(&str, &str)]) -> String {
+    let rule = |(user, handling): &(&str, &str)| {
+        format!(
+            "<cp:rule id=\"{user}\"><cp:conditions><cp:identity><cp:one id=\"sip:{user}@a.example\"/></cp:identity></cp:conditions>\
+             <cp:actions><pr:sub-handling>{handling}</pr:sub-handling></cp:actions><cp:transformations><pr:provide-devices>\
+             <pr:all-devices/></pr:provide-devices><pr:provide-persons><pr:all-persons/></pr:provide-persons><pr:provide-services>\
+             <pr:all-services/></pr:provide-services></cp:transformations></cp:rule>"
+        )
+    };
+    let rules: String = of.iter().map(rule).collect();
+    format!(
+        "<cp:ruleset xmlns:cp=\"urn:ietf:params:xml:ns:common-policy\" xmlns:pr=\"urn:ietf:params:xml:ns:pres-rules\">{rules}</cp:ruleset>"
+    )
+}
+
+/// The far server decides who may watch, by who really watches: whom bob blocks sees nothing of him, although somebody
+/// else of the same bridge sees all.
+pub(crate) fn blocked_watchers(pair: &mut Pair) -> Outcome {
+    let handling = rules(&[("alice", "allow"), ("carol", "block"), ("dave", "polite-block")]);
+    pair.far.stop();
+    pair.far.setup.rules = vec![("bob".into(), handling)];
+    pair.far.start_again()?;
+    let mut bob = pair.far_user("bob")?;
+    pair.wait_for_peer("up")?;
+    let tag = etag(&bob.publish(None, "open", "only for alice")?)?;
+    let (mut alice, mut carol, mut dave) = (
+        pair.near_user("alice")?,
+        pair.near_user("carol")?,
+        pair.near_user("dave")?,
+    );
+    let target = bob.aor();
+    // The blocked first, so that a shared view would be theirs; then beside the one who may.
+    for round in 0..2 {
+        for blocked in [&mut carol, &mut dave] {
+            blocked.subscribe(&target, 600)?;
+        }
+        if round == 0 {
+            let watch = alice.watch(&target, 600)?;
+            alice.notified(&watch, "active", "only for alice")?;
+        }
+    }
+    etag(&bob.publish(Some(&tag), "open", "still only for alice")?)?;
+    alice.expect("the change", Duration::from_secs(10), |m| {
+        m.is("NOTIFY") && m.text().contains("still only for alice")
+    })?;
+    for blocked in [&mut carol, &mut dave] {
+        blocked.expect_none("bob's state although he blocks", QUIET * 2, |m| {
+            m.is("NOTIFY") && (m.text().contains("alice") || m.text().contains("<basic>open"))
+        })?;
+    }
+    // A fetch shows no more.
+    let fetch = carol.subscribe(&target, 0)?;
+    if fetch.status() < 300 {
+        carol.expect_none("bob's state by a fetch", QUIET * 2, |m| m.text().contains("for alice"))?;
+    }
+    Ok(())
+}
+
 /// Instant messages both ways, with bytes that are easily broken.
 pub(crate) fn messages_both_ways(pair: &mut Pair) -> Outcome {
     let (mut alice, mut bob) = (pair.near_user("alice")?, pair.far_user("bob")?);

@@ -67,7 +67,7 @@ impl<'a> Salvage<'a> {
 
 /// `METHOD SP something SP SIP/n`, and not an ACK, which nobody may answer.
 fn is_answerable(line: &[u8]) -> bool {
-    let mut words = line.split(|b| *b == b' ');
+    let mut words = line.trim_ascii_end().split(|b| *b == b' ');
     let (method, version) = (words.next().unwrap_or_default(), words.next_back().unwrap_or_default());
     let is_sip = |word: &[u8]| word.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/"));
     is_token(method) && !is_sip(method) && method != b"ACK" && words.next().is_some() && is_sip(version)
@@ -109,7 +109,13 @@ mod tests {
 
     #[test]
     fn five_headers_are_found_whatever_ends_the_lines() {
-        for text in [GOOD.to_string(), GOOD.replace('\n', "\r\n"), format!("\r\n{GOOD}")] {
+        let blank = GOOD.replacen("2.0\n", "2.0  \r\n", 1);
+        for text in [
+            GOOD.to_string(),
+            GOOD.replace('\n', "\r\n"),
+            format!("\r\n{GOOD}"),
+            blank,
+        ] {
             let found = salvage(text.as_bytes()).expect("it can be answered");
             let names: Vec<Name> = found.lines.iter().map(|(name, _)| *name).collect();
             let want = [Name::Via, Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
