@@ -93,7 +93,7 @@ fn a_notify() {
         }
     };
     publish(2, 302);
-    gate("a NOTIFY of 20", each(100 * 20, || publish(302, 402)), 4.3);
+    gate("a NOTIFY of 20", each(100 * 20, || publish(302, 402)), 4.4);
 }
 
 /// A REGISTER of an address that is registered already.
