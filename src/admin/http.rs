@@ -40,7 +40,7 @@ async fn ask(commands: &Commands, question: &str) -> Value {
     receiver.await.unwrap_or_default()
 }
 
-/// Ready once every peer has been heard of, up or down, while the store takes records and until the bridge is told to stop.
+/// Ready once every peer that is probed has been heard of, up or down, while the store takes records and until the bridge is told to stop.
 async fn ready(State(commands): State<Commands>) -> (StatusCode, String) {
     if ask(&commands, "status").await["draining"] == true {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());

@@ -68,8 +68,13 @@ pub(super) fn render(answers: &Answers) -> String {
         u64::from(!failure.is_empty()),
     );
     let peers = || answers.peers.as_array().into_iter().flatten();
-    family(&mut out, "peer_up", "gauge", "1 while the peer answers");
-    for peer in peers() {
+    family(
+        &mut out,
+        "peer_up",
+        "gauge",
+        "1 while the peer answers, 0 while it does not; nothing before that is known",
+    );
+    for peer in peers().filter(|p| p["state"] == "up" || p["state"] == "down") {
         let up = u64::from(peer["state"] == "up");
         sample(&mut out, "peer_up", &[("peer", text(&peer["name"]))], up);
     }
@@ -124,7 +129,7 @@ mod tests {
         let text = render(&Answers {
             status: json!({ "version": "1.0", "uptime_s": 7, "draining": true, "requests": 12 }),
             store: json!({ "failure": "no \"room\"\nat all" }),
-            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }]),
+            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }, { "name": "e", "state": "unprobed" }]),
             certificates: json!({ "expired": 3 }),
         });
         for line in [
@@ -141,6 +146,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
+        assert!(!text.contains("trestle_peer_up{peer=\"e\"}"), "{text}");
         let mut described = Vec::new();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();

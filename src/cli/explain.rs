@@ -229,11 +229,20 @@ fn listener(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<(L
             });
     }
     let peer = peer.and_then(|id| snapshot.peer(id));
-    let secure = args.cert.is_some() || peer.is_some_and(|p| p.accept.contains(&Transport::Tls));
+    let sips = [&args.from, &args.to]
+        .iter()
+        .any(|uri| uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("sips:")));
+    let secure = sips || args.cert.is_some() || peer.is_some_and(|p| p.accept.contains(&Transport::Tls));
     let found = if secure {
         let wanted =
             |asked| listeners().find(move |(_, l)| l.transport == Transport::Tls && l.client_certificate == asked);
-        wanted(ClientCertificate::Require).or_else(|| wanted(ClientCertificate::Request))
+        let proved = args.cert.is_some() || peer.is_some();
+        let (first, second) = if proved {
+            (ClientCertificate::Require, ClientCertificate::Request)
+        } else {
+            (ClientCertificate::Request, ClientCertificate::None)
+        };
+        wanted(first).or_else(|| wanted(second))
     } else {
         listeners().find(|(_, l)| peer.map_or(l.transport != Transport::Tls, |p| p.accept.contains(&l.transport)))
     };
@@ -372,26 +381,20 @@ fn target(snapshot: &Snapshot, allow: &Allow) -> String {
         }
         Target::Bridge => "the bridge itself".into(),
         Target::Dialog(other) => party(other),
-        Target::Route { set, peer } => {
+        Target::Route { set, .. } => {
             let routes = snapshot.routes.set(set).map(|s| s.routes()).unwrap_or_default();
             let way = |r: &crate::policy::Route| {
-                let hop = r
-                    .next_hop
-                    .as_ref()
-                    .map_or_else(|| "RFC 3263".to_owned(), ToString::to_string);
+                let hop = r.next_hop.as_ref();
                 format!(
-                    "{} over {} (priority {}, weight {})",
-                    hop,
+                    "{} by {} over {} (priority {}, weight {})",
+                    party(Party::Peer(r.peer)),
+                    hop.map_or_else(|| "RFC 3263".to_owned(), ToString::to_string),
                     r.transport.param(),
                     r.priority,
                     r.weight
                 )
             };
-            format!(
-                "{} by {}",
-                party(Party::Peer(peer)),
-                routes.iter().map(way).collect::<Vec<_>>().join(", then ")
-            )
+            routes.iter().map(way).collect::<Vec<_>>().join(", then ")
         }
     }
 }
@@ -425,7 +428,8 @@ peers:
 
     #[test]
     fn a_table_names_every_step_rule_and_line() {
-        let table = ask("--from sip:bert@b.example --to sip:alice@a.example --peer b --method SUBSCRIBE");
+        let table =
+            ask("--from sip:bert@b.example --to sip:alice@a.example --peer b --method SUBSCRIBE --event presence");
         insta::assert_snapshot!(table.map(|t| t.0).unwrap_or_default(), @r#"
          1  source             not configured, allow                                no allow in acl.incoming, identity and digest decide
          2  listener           allow                  listener (built-in)           listener tls-peers (tls)
@@ -494,6 +498,12 @@ peers:
         ] {
             assert!(ask(words).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn sips_comes_in_by_tls_without_being_told() {
+        let answer = ask("--from sips:alice@a.example --to sips:alice@a.example --user alice@a.example");
+        assert!(answer.is_ok_and(|(text, allowed)| allowed && text.contains("listener tls (tls)")));
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! One NOTIFY of a subscription is out at a time, so states cannot overtake each other; what changes meanwhile is sent
 //! when the answer is in, latest state only.
 
-use core::net::SocketAddr;
-
 use bytes::Bytes;
 
 use super::commit::Promise;
@@ -206,7 +204,7 @@ impl Engine {
             Some(flow) => Destination::Flow(flow),
             None => Destination::Datagram {
                 listener: self.datagram_listener(reach.origin.remote.ip(), reach.origin.listener),
-                to: SocketAddr::new(reach.origin.remote.ip(), reach.origin.remote.port()),
+                to: reach.origin.remote,
             },
         }
     }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, ListenerAddress};
 use crate::policy::Party;
-use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
+use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport, at_port};
 use crate::sip::uri::{Host, Uri};
 
 /// Where something came from, as long as it is kept: a [`Source`] without what only the moment of arrival needs.
@@ -46,7 +46,7 @@ pub(super) struct Reach {
 impl Engine {
     /// Where a request inside a dialog goes whose next URI (first Route, else remote target) is `uri`.
     pub(super) fn destination(&self, reach: &Reach, uri: &[u8]) -> Destination {
-        let claim = claimed_address(uri);
+        let claim = claimed_by(&reach.origin, uri);
         match reach.party {
             Party::Peer(peer) => self.peer_destination(peer, &reach.origin, claim),
             Party::User(_) => self.client_destination(&reach.origin, uri),
@@ -82,7 +82,7 @@ impl Engine {
 
     /// Where a request for a client goes that was last heard from `source` and names `uri`.
     pub(super) fn client_destination(&self, origin: &Origin, uri: &[u8]) -> Destination {
-        let same_host = claimed_address(uri).filter(|(_, to)| to.ip() == origin.remote.ip());
+        let same_host = claimed_by(origin, uri).filter(|(_, to)| to.ip() == origin.remote.ip());
         match (origin.flow, same_host) {
             // A client that listens beside its connection names that port; a dead connection must not cost the state.
             (Some(flow), Some((Transport::Tcp, to))) if to.port() != origin.remote.port() => {
@@ -223,6 +223,13 @@ impl Engine {
     }
 }
 
+/// The socket address a URI claims; one of the machine it came from is in the same zone.
+fn claimed_by(origin: &Origin, uri: &[u8]) -> Option<(Transport, SocketAddr)> {
+    let (transport, to) = claimed_address(uri)?;
+    let same = to.ip() == origin.remote.ip();
+    Some((transport, if same { at_port(origin.remote, to.port()) } else { to }))
+}
+
 /// The socket address a URI claims, when it is written as a literal.
 pub(super) fn claimed_address(uri: &[u8]) -> Option<(Transport, SocketAddr)> {
     let uri = Uri::parse(uri).ok()?;
@@ -236,4 +243,29 @@ pub(super) fn claimed_address(uri: &[u8]) -> Option<(Transport, SocketAddr)> {
         transport,
         SocketAddr::new(ip, uri.port.unwrap_or_else(|| transport.default_port())),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_for_the_machine_it_came_from_keeps_the_zone() {
+        let origin = Origin {
+            transport: Transport::Udp,
+            remote: core::net::SocketAddrV6::new(
+                "fe80::1".parse().unwrap_or(core::net::Ipv6Addr::LOCALHOST),
+                5060,
+                0,
+                3,
+            )
+            .into(),
+            listener: None,
+            flow: None,
+        };
+        let claimed = |uri: &str| claimed_by(&origin, uri.as_bytes()).map(|(_, to)| to.to_string());
+        assert_eq!(claimed("sip:a@[fe80::1]:5080").as_deref(), Some("[fe80::1%3]:5080"));
+        assert_eq!(claimed("sip:a@[fe80::2]:5080").as_deref(), Some("[fe80::2]:5080"));
+        assert_eq!(claimed("sip:a@b.example"), None);
+    }
 }

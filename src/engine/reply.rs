@@ -1,13 +1,11 @@
 //! Answering: responses that the bridge itself makes.
 
-use core::net::SocketAddr;
-
 use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::sip::header::Name;
 use crate::sip::message::{Essentials, Malformed, View, salvage};
-use crate::sip::net::{Destination, ListenerId, Source};
+use crate::sip::net::{Destination, ListenerId, Source, at_port};
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
 use crate::sip::write;
@@ -193,7 +191,7 @@ pub(super) fn reply_destination(source: &Source, essentials: Option<&Essentials<
         Some(e) if e.via.rport().is_none() => e.via.port.unwrap_or(5060),
         _ => source.remote.port(),
     };
-    let to = SocketAddr::new(source.remote.ip(), port);
+    let to = at_port(source.remote, port);
     Destination::Datagram {
         listener: source.listener.unwrap_or(ListenerId(0)),
         to,

@@ -4,12 +4,10 @@
 //! name and the peer may speak. A connection without TLS proves nobody's name and is never offered. The alias holds for
 //! the address the connection comes from and the port its Via names (section 8.1): no other host can be claimed by it.
 
-use core::net::SocketAddr;
-
 use super::reply::Request;
 use super::{Engine, Output};
 use crate::policy::{Party, Reuse};
-use crate::sip::net::{Destination, Transport};
+use crate::sip::net::{Destination, Transport, at_port};
 
 impl Engine {
     /// Offers the connection of a request for what we send to the peer that sent it; once for each connection.
@@ -36,7 +34,7 @@ impl Engine {
             self.outputs.push_back(Output::Reuse {
                 flow: name,
                 peer: id,
-                at: (!anywhere).then(|| SocketAddr::new(source.remote.ip(), port)),
+                at: (!anywhere).then(|| at_port(source.remote, port)),
             });
         }
     }

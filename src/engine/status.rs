@@ -47,7 +47,7 @@ pub struct PeerStatus {
     pub name: String,
     /// Domains it speaks for.
     pub domains: Vec<String>,
-    /// `up`, `down` or `unknown`.
+    /// `up`, `down`, `unknown` before the first answer, or `unprobed` while nothing is asked and nothing was heard.
     pub state: &'static str,
     /// What was seen last.
     pub why: String,
@@ -120,6 +120,7 @@ impl Engine {
                 state: match health {
                     Some(h) if h.down => "down",
                     Some(h) if h.since_wall_ms > 0 => "up",
+                    _ if peer.probe.is_none() => "unprobed",
                     _ => "unknown",
                 },
                 why: health.map(|h| h.why.clone()).unwrap_or_default(),

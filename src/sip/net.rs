@@ -109,3 +109,11 @@ pub enum Destination {
         to: SocketAddr,
     },
 }
+
+/// Another port of the same machine: the address with its zone, which a link-local one cannot do without.
+#[must_use]
+pub fn at_port(address: SocketAddr, port: u16) -> SocketAddr {
+    let mut other = address;
+    other.set_port(port);
+    other
+}

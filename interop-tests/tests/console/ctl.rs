@@ -1,9 +1,10 @@
 //! `trestle ctl` and what all subcommands have in common: help with examples, JSON, exit codes, no colour where none is
 //! wanted, completions that complete.
 
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 
-use interop_tests::net::Family;
+use interop_tests::net::{Family, free_port};
 use interop_tests::{Outcome, installed, trestle};
 use serde_json::Value;
 
@@ -212,5 +213,39 @@ fn completions_complete() -> Outcome {
     );
     let output = Command::new("bash").args(["-c", &script]).output()?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "trace\n", "{}", shown(&output));
+    Ok(())
+}
+
+fn get(at: std::net::SocketAddr, path: &str) -> Outcome<String> {
+    let mut stream = std::net::TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Nobody asks a peer without probes, so nothing waits for its answer and no alarm rings.
+#[test]
+fn machines_are_told_what_they_ask_for() -> Outcome {
+    let at = Family::V4.at(free_port());
+    let bench = Bench::start_with(Family::V4, |config| {
+        config.replace("http: \"off\"", &format!("http: \"{at}\""))
+    })?;
+    assert!(get(at, "/healthz")?.ends_with("\r\n\r\nok\n"));
+    let ready = get(at, "/readyz")?;
+    assert!(
+        ready.starts_with("HTTP/1.1 200 ") && ready.ends_with("ready\n"),
+        "{ready}"
+    );
+    let metrics = get(at, "/metrics")?;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(
+        metrics.contains("\ntrestle_peer_connections{peer=\"b\"} 0\n"),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("\ntrestle_peer_up{"), "{metrics}");
+    let peers: Value = serde_json::from_str(&bench.bridge.ctl("peers")?)?;
+    assert_eq!(peers[0]["state"], "unprobed", "{peers}");
     Ok(())
 }
