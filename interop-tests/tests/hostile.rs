@@ -3,6 +3,8 @@
 
 #[path = "hostile/access.rs"]
 mod access;
+#[path = "hostile/acl.rs"]
+mod acl;
 #[path = "hostile/floods.rs"]
 mod floods;
 #[path = "hostile/forwarded.rs"]

@@ -8,7 +8,7 @@ use interop_tests::agent::Agent;
 use interop_tests::digest::Challenge;
 use interop_tests::link::Link;
 use interop_tests::net::Family;
-use interop_tests::stand::{DOMAIN, Stand};
+use interop_tests::stand::{DOMAIN, Stand, outcome};
 use interop_tests::wire::{Message, Request};
 
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -77,6 +77,89 @@ fn a_wrong_password_and_an_unknown_user_look_the_same() -> Outcome {
     }
     assert_eq!(looks.len(), 1, "A2: {looks:?}");
     Ok(())
+}
+
+/// How long an answer to these credentials takes, the middle of many; both kinds take turns.
+fn times(stand: &Stand, request: &Request, credentials: &[String; 2]) -> Outcome<[Duration; 2]> {
+    const ROUNDS: usize = 400;
+    let mut link = stand.link("UDP")?;
+    let mut all = [Vec::new(), Vec::new()];
+    let at = link.local()?;
+    for round in 0..ROUNDS {
+        for (kind, credentials) in credentials.iter().enumerate() {
+            let mut request = with_credentials(request, credentials);
+            request.from = Some(format!("<sip:alice@a.example>;tag={round}"));
+            request.to = Some("<sip:alice@a.example>".into());
+            request.call_id = Some(interop_tests::wire::unique());
+            let via = format!("SIP/2.0/UDP {at};branch=z9hG4bK{};rport", interop_tests::wire::unique());
+            let bytes = request.write(&via);
+            let started = std::time::Instant::now();
+            link.send(&bytes)?;
+            let (status, _) = outcome(&mut link, PATIENCE);
+            let took = started.elapsed();
+            assert_eq!(status, 401, "{credentials}");
+            if let Some(list) = all.get_mut(kind) {
+                list.push(took);
+            }
+        }
+    }
+    Ok(all.map(|mut list| {
+        list.sort_unstable();
+        list.get(list.len() / 2).copied().unwrap_or_default()
+    }))
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_take_the_same_time() -> Outcome {
+    let stand = Stand::start(Family::V4)?;
+    let mut alice = anonymous(&stand, "alice")?;
+    let request = register(&alice.contact());
+    let (_, fresh) = challenge(&mut alice, &request)?;
+    let answer = |user: &str| fresh.answer(user, "wrong", "REGISTER", &request.uri, 1);
+    let credentials = [answer("alice"), answer("zyxwv")];
+    // Others use this machine, too: of a few tries the evenest counts. A real difference shows in all of them.
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let [known, unknown] = times(&stand, &request, &credentials)?;
+        let apart = known.abs_diff(unknown).as_secs_f64() / known.min(unknown).as_secs_f64();
+        seen.push((known, unknown));
+        if apart <= 0.2 {
+            return Ok(());
+        }
+    }
+    Err(format!("A2: wrong password and unknown user are more than 20 % apart: {seen:?}").into())
+}
+
+#[test]
+fn a_domain_of_a_peer_is_not_to_be_had_without_its_certificate() -> Outcome {
+    let peer = "peers:\n  - { name: b, domains: [b.example], transport: tls, next_hop: \"192.0.2.1:5061\", tls: { ca: \
+                [a.example.pem] }, probe: \"off\" }\n";
+    let stand = Stand::start_with(Family::V4, peer)?;
+    let mut alice = stand.user("alice")?;
+    for transport in ["UDP", "TCP", "TLS"] {
+        let mut bob = Agent::new("bob", "b.example", "secret-bob", stand.link(transport)?)?;
+        for from in [
+            "<sip:bob@b.example>",
+            "<sip:bob@B.EXAMPLE.>",
+            "<pres:bob@b.example>",
+            "<sips:bob@b.example>",
+        ] {
+            for method in ["MESSAGE", "SUBSCRIBE", "NOTIFY", "INVITE"] {
+                let request = Request::new(method, "sip:alice@a.example")
+                    .from(format!("{from};tag=1"))
+                    .with("Event", "presence")
+                    .with("Contact", "<sip:bob@b.example>")
+                    .body("text/plain", "x");
+                let answer = bob.ask(&request)?;
+                assert!(
+                    answer.status() >= 400,
+                    "A11 {transport} {method} {from}: {}",
+                    answer.start
+                );
+            }
+        }
+    }
+    alice.expect_none("anything", Duration::from_millis(300), |m| m.status() == 0)
 }
 
 #[test]
