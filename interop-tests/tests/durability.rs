@@ -1,5 +1,8 @@
 //! What was answered 2xx outlives the process, a full disk and a cut in the power; nothing else is promised.
 
+#[path = "durability/killed.rs"]
+mod killed;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
