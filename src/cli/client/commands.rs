@@ -104,6 +104,9 @@ fn report(answer: &Answer, json: bool) -> bool {
         let detail = answer.detail.as_ref().map(|d| format!("  ({d})")).unwrap_or_default();
         println!("{} {}{detail}", answer.status, answer.reason);
     }
+    if matches!(answer.status, 401 | 407) {
+        eprintln!("trestle: the password is missing or wrong: --password, or better TRESTLE_PASSWORD");
+    }
     answer.is_good()
 }
 
@@ -133,8 +136,9 @@ pub fn publish(args: &PublishArgs) -> ExitCode {
         } else {
             format!("<note>{}</note>", crate::presence::xml::escape(&args.note))
         };
+        // Somebody who types a state means it: the id marks it as set by hand, so the last one typed is what counts.
         let body = format!(
-            "{}<tuple id=\"cli\"><status><basic>{}</basic></status>{note}</tuple>\n</presence>\n",
+            "{}<tuple id=\"manual-cli\"><status><basic>{}</basic></status>{note}</tuple>\n</presence>\n",
             crate::presence::pidf::opening(&target.to_uri()),
             args.basic
         );
