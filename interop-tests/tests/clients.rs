@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 enum Target {
     Bridge(Box<Stand>),
     Kamailio(
-        Kamailio,
+        Box<Kamailio>,
         #[expect(dead_code, reason = "kept until the server has ended")] tempfile::TempDir,
     ),
 }
@@ -40,7 +40,7 @@ impl Target {
         let setup = kamailio::Setup::new(DOMAIN, "b.example", family.at(9));
         let own = authority.issue(DOMAIN)?;
         Ok(Self::Kamailio(
-            Kamailio::start(dir.path(), setup, &own, &authority.pem)?,
+            Box::new(Kamailio::start(dir.path(), setup, &own, &authority.pem)?),
             dir,
         ))
     }
