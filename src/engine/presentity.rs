@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::commit::Promise;
 use super::delivered::Keeping;
-use super::registrar::{joined, seconds};
+use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::subscription::{Held, Subscription, Tags};
@@ -189,7 +189,12 @@ impl Engine {
         }
         let dialects = &self.snapshot.dialects;
         let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
-        let if_match = joined(view.headers(Name::SipIfMatch)).map(|v| String::from_utf8_lossy(&v).into_owned());
+        let mut tags = view.headers(Name::SipIfMatch);
+        let mut if_match = tags.next().map(|v| String::from_utf8_lossy(v).into_owned());
+        if let (Some(tag), Some(_)) = (&mut if_match, tags.next()) {
+            // A second line is what a comma is.
+            tag.push(',');
+        }
         let publish = Publish {
             if_match: if_match.as_deref(),
             expires_s,

@@ -143,6 +143,15 @@ fn a_first_publication_that_ends_at_once_shows_nobody_anything() {
     assert_eq!(seen(&mut sim), [""; 0]);
 }
 
+/// What baresip 1.0 publishes before it knows better.
+#[test]
+fn a_basic_status_that_is_unknown_is_taken_and_shown() {
+    let mut sim = watched();
+    let body = pidf(BOB, "x").replace("open", "unknown");
+    assert_eq!(ask(&mut sim, &format!("Expires: 600\r\n{TYPE}"), &body).0, 200);
+    assert_eq!(seen(&mut sim), [body]);
+}
+
 #[test]
 fn tags_and_expiries_survive_a_restart() {
     let mut sim = watched();

@@ -56,6 +56,18 @@ fn contacts_are_kept_apart_replaced_listed_and_removed() {
 }
 
 #[test]
+fn whoever_leaves_leaves_nothing() {
+    let mut sim = Sim::new();
+    for first in [0, 600] {
+        assert_eq!(sim.register("bob", first), 200);
+        assert_eq!(sim.register("bob", 0), 200);
+        assert_eq!(sim.engine.registrar.iter().count(), 0);
+    }
+    assert_eq!(sim.register("bob", 600), 200);
+    assert_eq!(ask(&mut sim, "").1.len(), 1, "and may come back");
+}
+
+#[test]
 fn a_star_removes_all_and_only_with_expires_0() {
     let mut sim = Sim::new();
     sim.register("bob", 600);

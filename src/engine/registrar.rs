@@ -239,6 +239,10 @@ impl Engine {
             };
             self.put_binding(now, id, aor, binding, granted);
         }
+        if self.registrar.bindings(aor).is_empty() {
+            self.registrar.entries.remove(id);
+            self.registrar.by_aor.remove(aor);
+        }
         self.registration_changed(now, aor);
         Ok(())
     }

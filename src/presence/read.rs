@@ -199,7 +199,8 @@ impl Builder {
                 current.basic = match text {
                     "open" => current.basic.max(Some(Basic::Open)),
                     "closed" => current.basic.max(Some(Basic::Closed)),
-                    _ => return Err(XmlError::new(end as u64, "basic is neither open nor closed")),
+                    // baresip says `unknown` at first. It tells nothing, and refusing it would end a peer's subscription.
+                    _ => current.basic,
                 };
             }
             "note" if current.note.is_none() => current.note = Some(text.to_string()),

@@ -76,6 +76,34 @@ fn they_work_on_every_transport_and_family() -> Outcome {
     Ok(())
 }
 
+/// Whoever types a state sees it count, whatever was typed before; a phone that publishes by itself does not come between.
+#[test]
+fn the_last_state_that_is_typed_counts() -> Outcome {
+    let bench = Bench::start(Family::V4, "presence: { notify_min_interval: 0s }\n")?;
+    let way = ("udp", bench.ports.client(), Vec::new());
+    let mut phone = bench.user("bob", "udp")?;
+    assert_eq!(phone.publish(None, "open", "the phone")?.status(), 200);
+    for (basic, note) in [
+        ("open", "hello"),
+        ("closed", "gone"),
+        ("open", "back"),
+        ("closed", "home"),
+    ] {
+        lines(
+            &run(&bench, &["publish", basic, "--note", note], "bob@a.example", &way)?,
+            0,
+        );
+        let watch = ["watch", "bob@a.example", "--json", "--count", "1"];
+        let states = lines(&run(&bench, &watch, "alice@a.example", &way)?, 0);
+        assert_eq!(
+            (&states[0]["basic"], &states[0]["note"]),
+            (&basic.into(), &note.into()),
+            "{states:?}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_message_arrives_over_mutual_tls() -> Outcome {
     for family in FAMILIES {
@@ -146,6 +174,9 @@ fn exit_codes_tell_what_happened() -> Outcome {
         let output = bench.run(&[base, more].concat())?;
         assert_eq!(output.status.code(), Some(code), "{more:?}: {}", shown(&output));
         assert!(!output.stderr.is_empty() || code == 1, "{more:?}");
+        if more.contains(&"wrong") {
+            assert!(shown(&output).contains("password"), "{}", shown(&output));
+        }
     }
     let output = bench.run(&["message", "nobody", "x", "--server", &client])?;
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));

@@ -138,8 +138,9 @@ pub fn publish(args: &PublishArgs) -> ExitCode {
         } else {
             format!("<note>{}</note>", crate::presence::xml::escape(&args.note))
         };
+        // Somebody who types a state means it: the id marks it as set by hand, so the last one typed is what counts.
         let body = format!(
-            "{}<tuple id=\"cli\"><status><basic>{}</basic></status>{note}</tuple>\n</presence>\n",
+            "{}<tuple id=\"manual-cli\"><status><basic>{}</basic></status>{note}</tuple>\n</presence>\n",
             crate::presence::pidf::opening(&target.to_uri()),
             args.basic
         );
