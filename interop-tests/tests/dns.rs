@@ -46,8 +46,19 @@ impl Trust {
     }
 }
 
-/// Peers named like their domains without `.example`; each with a further setting, such as a next hop.
+/// Peers named like their domains without `.example`; each with a further setting, such as a next hop. All are here, where
+/// DNS may lead only to what a peer lists.
 fn world(family: Family, dns: &Dns, trust: &Trust, peers: &[(&str, &str)]) -> Outcome<World> {
+    let here = ", addresses: [127.0.0.0/8, \"::1\"]";
+    let peers: Vec<(&str, String)> = peers
+        .iter()
+        .map(|(name, more)| (*name, format!("{here}{more}")))
+        .collect();
+    world_of(family, dns, trust, &peers)
+}
+
+/// The same with nothing listed.
+fn world_of(family: Family, dns: &Dns, trust: &Trust, peers: &[(&str, String)]) -> Outcome<World> {
     let dir = tempfile::tempdir()?;
     trust.ours.issue(A)?.write(dir.path(), A)?;
     std::fs::write(dir.path().join("ca.pem"), &trust.theirs.pem)?;
@@ -373,6 +384,65 @@ fn a_certificate_is_judged_by_the_domain_and_never_by_where_dns_led() -> Outcome
         target.show(&trust.theirs.issue("b.example")?, &trust.ours.pem)?;
         world.known_as("b", "up")?;
         world.reaches("b", &target, "the right one")?;
+    }
+    Ok(())
+}
+
+/// R10: who answers for a peer's name does not aim the bridge at its own machine.
+#[test]
+fn dns_does_not_lead_a_trunk_to_this_machine_unless_it_is_listed() -> Outcome {
+    for family in [Family::V4, Family::V6] {
+        let (dns, trust) = (Dns::start(family)?, Trust::new()?);
+        // Each is a proper server of its peer, but here; only `listed` is listed, only `written` is written so.
+        let names = ["srv", "address", "hop", "listed", "written"];
+        let fars = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| trust.far(&format!("{name}.example"), place(family, u8::try_from(n + 20)?)))
+            .collect::<Outcome<Vec<_>>>()?;
+        let at = |n: usize| fars.get(n).map(|f| f.address).ok_or("no such server");
+        dns.srv("_sips._tcp.srv.example", 1, 1, at(0)?.port(), "here.example")
+            .host("here.example", at(0)?.ip())
+            .host("address.elsewhere.example", at(1)?.ip())
+            .host("hop.elsewhere.example", at(2)?.ip())
+            .host("listed.elsewhere.example", at(3)?.ip());
+        let peers = [
+            ("srv", String::new()),
+            (
+                "address",
+                format!(", next_hop: \"address.elsewhere.example:{}\"", at(1)?.port()),
+            ),
+            (
+                "hop",
+                format!(", next_hop: \"hop.elsewhere.example:{}\"", at(2)?.port()),
+            ),
+            (
+                "listed",
+                format!(
+                    ", addresses: [\"{}\"], next_hop: \"listed.elsewhere.example:{}\"",
+                    at(3)?.ip(),
+                    at(3)?.port()
+                ),
+            ),
+            ("written", format!(", next_hop: \"{}\"", at(4)?)),
+        ];
+        let mut world = world_of(family, &dns, &trust, &peers)?;
+        for (n, name) in [(3, "listed"), (4, "written")] {
+            world.known_as(name, "up")?;
+            let far = fars.get(n).ok_or("no such server")?;
+            world.reaches(name, far, &format!("to {name}"))?;
+        }
+        for (name, far) in ["srv", "address", "hop"].into_iter().zip(&fars) {
+            let answer = world.alice.message(&format!("sip:bob@{name}.example"), "misled")?;
+            assert!(matches!(answer.status(), 480 | 504), "{name}: {}", answer.start);
+            let seen = far.seen();
+            assert!(seen.handshakes == 0 && seen.requests.is_empty(), "{name} was reached");
+        }
+        for host in ["srv.example", "address.elsewhere.example", "hop.elsewhere.example"] {
+            let line = format!("DNS says that {host} is at");
+            let log = world.bridge.log();
+            assert_eq!(log.lines().filter(|l| l.contains(&line)).count(), 1, "{host}: {log}");
+        }
     }
     Ok(())
 }

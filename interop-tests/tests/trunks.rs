@@ -1,5 +1,7 @@
 //! Trunks of peers on the running bridge: whose connections are used, how their traffic is marked, what is too much.
 
+#[path = "trunks/backend.rs"]
+mod backend;
 #[path = "trunks/dscp.rs"]
 mod dscp;
 #[path = "trunks/limits.rs"]

@@ -52,11 +52,28 @@ impl Engine {
         let mut index = self.index.take().unwrap_or_default();
         index.limit_headers(self.snapshot.limits.max_headers);
         match message::parse(bytes, framing, &mut index) {
+            Ok(view) if framing == Framing::Datagram && self.is_too_large(&view) => self.on_too_large(source, &view),
             Ok(view) if view.is_request() => self.on_request(now, source, &view),
             Ok(view) => self.on_response(now, source, &view),
             Err(problem) => self.on_unreadable(now, source, bytes, framing, &problem),
         }
         self.index = Some(index);
+    }
+
+    /// Streams are cut by these limits before a message is whole; a datagram comes whole.
+    fn is_too_large(&self, view: &View<'_>) -> bool {
+        let (limits, body) = (&self.snapshot.limits, view.body().len());
+        body > limits.max_body_bytes || view.bytes().len() - body > limits.max_header_bytes
+    }
+
+    #[cold]
+    fn on_too_large(&mut self, source: &Source, view: &View<'_>) {
+        let problem = if view.body().len() > self.snapshot.limits.max_body_bytes {
+            Malformed::new(413, None, "the body is too large")
+        } else {
+            Malformed::new(513, None, "the header section is too large")
+        };
+        self.answer_malformed(source, view, &problem);
     }
 
     /// What cannot be split is answered if the headers an answer copies can be found in it; with too many header lines it

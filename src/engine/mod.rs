@@ -20,6 +20,7 @@ mod local;
 mod loops;
 mod merged;
 mod messages;
+mod misled;
 mod notifier;
 mod outbound;
 mod owner;

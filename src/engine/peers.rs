@@ -246,6 +246,10 @@ impl Engine {
     /// The answer of the resolver. No answer keeps what was known: stale addresses beat none.
     pub(super) fn on_resolved(&mut self, now: Now, token: u64, targets: Vec<(Transport, SocketAddr)>) {
         let (_, id) = SlotId::unpack(token);
+        let Some((peer, host)) = self.peers.hops.get(id).map(|h| (h.peer, h.host.clone())) else {
+            return;
+        };
+        let targets = self.not_misled(now, peer, &host, targets);
         let Some(hop) = self.peers.hops.get_mut(id) else { return };
         hop.asked = false;
         if !targets.is_empty() {

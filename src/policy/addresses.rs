@@ -48,12 +48,56 @@ impl PeerAddresses {
     }
 }
 
+/// Whether nobody but this machine or its own link can be at an address: loopback, unspecified, link-local, multicast and
+/// broadcast. IPv4-mapped IPv6 counts as IPv4.
+#[must_use]
+pub fn is_near(ip: IpAddr) -> bool {
+    match canonical(ip) {
+        IpAddr::V4(v4) => {
+            let this_host = v4.is_loopback() || v4.octets()[0] == 0;
+            this_host || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::config::tests::snapshot;
+
+    #[test]
+    fn near_addresses_are_told_from_those_of_others() {
+        for near in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            assert!(is_near(near.parse().expect("an address")), "{near}");
+        }
+        for far in [
+            "192.0.2.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "fd00::1",
+            "2001:db8::1",
+            "128.0.0.1",
+        ] {
+            assert!(!is_near(far.parse().expect("an address")), "{far}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -54,7 +54,7 @@ pub(super) fn open(transports: &Transports, stream: &Rc<Stream>, peer: Option<Pe
 
 /// Serves an open connection until it ends, then ends it.
 pub(super) async fn serve(transports: &Transports, stream: &Rc<Stream>, rest: Vec<u8>) {
-    let mut reader = Reader::new(transports, rest);
+    let mut reader = Reader::new(transports, stream, rest);
     let why = exchange(transports, stream, &mut reader).await;
     stream.stop(why.clone());
     drop(reader);

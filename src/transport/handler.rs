@@ -55,6 +55,9 @@ pub enum CloseReason {
     /// Peer: it left a message unfinished for too long.
     #[error("a message was not finished in time")]
     Unfinished,
+    /// Peer: it, or its source, or all together left too much unfinished.
+    #[error("too much is unfinished")]
+    Greedy,
     /// Peer: it does not read what it is sent.
     #[error("the other end reads too slowly")]
     SlowReader,

@@ -6,6 +6,7 @@
 
 mod admission;
 mod batch;
+mod budget;
 mod connection;
 mod handler;
 mod listener;
@@ -124,6 +125,7 @@ struct Shared {
     pool: RefCell<pool::Pool>,
     streams: RefCell<HashMap<FlowId, Rc<Stream>>>,
     scratch: RefCell<stream::Scratch>,
+    unfinished: Rc<budget::Budget>,
     dirty: RefCell<Vec<Rc<Stream>>>,
     sources: RefCell<admission::Sources>,
     counters: Counters,
@@ -138,6 +140,11 @@ impl core::fmt::Debug for Transports {
         write!(f, "Transports({} streams)", self.0.streams.borrow().len())
     }
 }
+
+/// Bytes that may wait for all those together who prove nothing and do not read.
+const MAX_UNREAD: usize = 64 << 20;
+/// How much may be added to what waits for one of them before all is added up again.
+const STRETCH: usize = 64 << 10;
 
 static NEXT_FLOW: AtomicU64 = AtomicU64::new(1);
 
@@ -161,6 +168,7 @@ impl Transports {
             pool: RefCell::default(),
             streams: RefCell::default(),
             scratch: RefCell::default(),
+            unfinished: Rc::default(),
             dirty: RefCell::default(),
             sources: RefCell::default(),
             counters: Counters::default(),
@@ -206,7 +214,11 @@ impl Transports {
 
     fn enqueue(&self, stream: &Rc<Stream>, wire: Bytes, token: u64) {
         let mut queue = stream.queue.borrow_mut();
-        if queue.len().saturating_add(wire.len()) > self.0.limits.get().max_queued {
+        let waits = queue.len();
+        let stretches = waits / STRETCH < (waits + wire.len()) / STRETCH;
+        if waits.saturating_add(wire.len()) > self.0.limits.get().max_queued
+            || (stretches && stream.limited.get() && stream.blocked.get() && self.queued_by_streams(stream, waits))
+        {
             drop(queue);
             self.fail_later(
                 token,
@@ -220,6 +232,14 @@ impl Transports {
         if !stream.dirty.replace(true) {
             self.0.dirty.borrow_mut().push(Rc::clone(stream));
         }
+    }
+
+    /// Whether so much waits for readers who prove nothing that another stretch is too much.
+    #[cold]
+    fn queued_by_streams(&self, but: &Rc<Stream>, its: usize) -> bool {
+        let streams = self.0.streams.borrow();
+        let others = streams.values().filter(|s| !Rc::ptr_eq(s, but) && s.limited.get());
+        others.map(|s| s.queue.borrow().len()).sum::<usize>() + its > MAX_UNREAD
     }
 
     /// The handler is not called from inside its own call: failures are told from a task of their own.

@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::budget::Holding;
 use super::pool::{AliasKey, PoolKey};
 use super::writer::{Queue, Written};
 use super::{CloseReason, Transports};
@@ -70,6 +71,8 @@ pub(super) struct Stream {
     pub(super) half_ms: Cell<u64>,
     /// When the other end stopped sending; 0 as long as it has not.
     pub(super) ended_ms: Cell<u64>,
+    /// Its source has a rate: it is no trunk, and proves nothing by being connected.
+    pub(super) limited: Cell<bool>,
     /// Requests taken less final responses sent: what a half-closed sender still waits for.
     pub(super) unanswered: Cell<u32>,
 }
@@ -111,6 +114,7 @@ impl Stream {
             progress_ms: Cell::new(now_ms),
             half_ms: Cell::new(0),
             ended_ms: Cell::new(0),
+            limited: Cell::new(false),
             unanswered: Cell::new(0),
         }
     }
@@ -262,13 +266,15 @@ fn drain(tls: &mut rustls::Connection, plain: &mut Vec<u8>) -> bool {
 pub(super) struct Reader {
     framer: Framer,
     rest: Vec<u8>,
+    holding: Holding,
 }
 
 impl Reader {
-    pub(super) fn new(transports: &Transports, rest: Vec<u8>) -> Self {
+    pub(super) fn new(transports: &Transports, stream: &Stream, rest: Vec<u8>) -> Self {
         Self {
             framer: Framer::new(transports.0.limits.get().frame),
             rest,
+            holding: Holding::new(&transports.0.unfinished, stream.source.remote.ip()),
         }
     }
 
@@ -321,6 +327,11 @@ impl Reader {
         if self.rest.is_empty() {
             self.rest = Vec::new();
         }
+        if !self.holding.set(self.rest.len()) && stream.limited.get() {
+            let why = "its source has too much that is unfinished";
+            transports.note(stream.source.remote.ip(), why, "connection closed");
+            return Err(CloseReason::Greedy);
+        }
         match (&result.end, self.rest.is_empty()) {
             (Ok(Got::Later(_)), _) | (_, true) => stream.half_ms.set(0),
             _ if stream.half_ms.get() == 0 => stream.half_ms.set(now_ms),
@@ -335,6 +346,7 @@ impl Reader {
     fn frames(&mut self, transports: &Transports, stream: &Rc<Stream>, now_ms: u64, bytes: &[u8]) -> Framed {
         let (handler, source) = (&transports.0.handler, &stream.source);
         let rate = handler.message_rate(source);
+        stream.limited.set(rate.is_some());
         let mut used = 0;
         loop {
             let front = bytes.get(used..).unwrap_or_default();

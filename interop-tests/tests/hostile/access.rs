@@ -337,3 +337,61 @@ fn monstrous_credentials_are_survived() -> Outcome {
     }
     stand.modest()
 }
+
+/// What one user may hold is counted by who he is, not by how he writes himself.
+#[test]
+fn one_user_holds_no_more_than_one_user_may() -> Outcome {
+    let rest = "limits: { per_source: { connections: 1000, handshakes: 1000, requests: 100000 } }\npresence: { \
+                max_subscriptions: 6, max_publications: 3 }\nregistrar: { max_contacts: 4 }\n";
+    let stand = Stand::start_with(Family::V4, rest)?;
+    let (mut alice, mut bob) = (stand.user("alice")?, stand.user("bob")?);
+    let spellings = [
+        "sip:alice@a.example",
+        "sip:alice@A.EXAMPLE.",
+        "pres:alice@a.example",
+        "sip:al%69ce@a.example;x=1",
+    ];
+    let (mut subscribed, mut published, mut kept) = (0, 0, 0);
+    for n in 0..10 {
+        for whom in ["bob", "carol", "dave"] {
+            let from = spellings.get(n % spellings.len()).copied().unwrap_or_default();
+            let request = Request::new("SUBSCRIBE", &format!("sip:{whom}@a.example"))
+                .from(format!("<{from}>;tag={n}{whom}"))
+                .with("Event", "presence")
+                .with("Contact", alice.contact())
+                .with("Expires", "600");
+            subscribed += usize::from(alice.ask(&request)?.status() == 200);
+        }
+        published += usize::from(alice.publish(None, "open", &format!("note {n}"))?.status() == 200);
+        let register = register(&format!("<sip:alice@127.0.0.1:{}>", 20_000 + n));
+        let answer = alice.ask(&register)?;
+        let list = answer.all("Contact").flat_map(|c| c.split(',')).count();
+        kept = kept.max(if answer.status() == 200 { list } else { 0 });
+    }
+    assert_eq!((subscribed, published, kept), (6, 3, 4));
+    // Others have their own, and fetching keeps nothing.
+    assert_eq!(bob.subscribe("sip:carol@a.example", 600)?.status(), 200);
+    for n in 0..50 {
+        let answer = bob.subscribe("sip:carol@a.example", 0)?;
+        assert_eq!(answer.status(), 200, "fetch {n}: {}", answer.start);
+    }
+    Ok(())
+}
+
+/// What the bridge keeps on disk, and the socket that commands it, are for its owner only.
+#[test]
+fn nobody_else_on_the_machine_reads_or_commands() -> Outcome {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stand = Stand::start(Family::V4)?;
+    let mut alice = stand.user("alice")?;
+    alice.publish(None, "open", "private")?;
+    let data = stand.dir().join("data");
+    let mut all = vec![data.clone()];
+    all.extend(std::fs::read_dir(&data)?.flatten().map(|e| e.path()));
+    assert!(all.len() > 2 && all.contains(&data.join("trestle.sock")), "{all:?}");
+    for path in all {
+        let mode = std::fs::symlink_metadata(&path)?.permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+    }
+    Ok(())
+}

@@ -193,3 +193,57 @@ fn a_flood_is_one_line_in_the_log() -> Outcome {
     }
     Ok(())
 }
+
+/// Many who each take what one may: unfinished bodies, and answers that are never read.
+#[test]
+fn memory_is_bounded_whoever_fills_it() -> Outcome {
+    // With patience for slow ones, as it is usual.
+    let limits = "limits: { per_source: { connections: 1000, handshakes: 1000, requests: 100000 }, half_request_timeout: 30s }\n";
+    let mut stand = Stand::start_with(Family::V4, limits)?;
+    let begun = Raw::new("TCP", "OPTIONS", "sip:a.example")
+        .set("Content-Length", "1000000")
+        .bytes();
+    let part = vec![b'x'; 900_000];
+    let mut open = Vec::new();
+    for _ in 0..400 {
+        let mut link = stand.link("TCP")?;
+        // One that was cut off already is what we want.
+        if link.send(&begun).is_ok() && link.send(&part).is_ok() {
+            open.push(link);
+        }
+    }
+    stand.alive()?;
+    stand.modest().map_err(|e| format!("unfinished bodies: {e}"))?;
+    drop(open);
+    // An answer repeats every Via.
+    let long = |raw: Raw, n: usize| {
+        raw.line(format!(
+            "Via: SIP/2.0/TCP {}{n}.invalid;branch=z9hG4bKx",
+            "h".repeat(700)
+        ))
+    };
+    let many = (0..60)
+        .fold(Raw::new("TCP", "OPTIONS", "sip:a.example"), long)
+        .bytes()
+        .repeat(4);
+    let mut deaf = Vec::new();
+    for _ in 0..60 {
+        let stream = std::net::TcpStream::connect(stand.bridge.ports.client())?;
+        stream.set_nonblocking(true)?;
+        deaf.push((stream, 0));
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    while !deaf.is_empty() && Instant::now() < end {
+        stand.modest().map_err(|e| format!("answers that nobody reads: {e}"))?;
+        deaf.retain_mut(
+            |(stream, at)| match std::io::Write::write(stream, many.get(*at..).unwrap_or_default()) {
+                Ok(written) => {
+                    *at = (*at + written) % many.len();
+                    true
+                }
+                Err(e) => e.kind() == std::io::ErrorKind::WouldBlock,
+            },
+        );
+    }
+    stand.alive()
+}

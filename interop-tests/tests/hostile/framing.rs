@@ -246,6 +246,68 @@ fn datagrams() -> Outcome {
     stand.modest()
 }
 
+/// The same bytes inside TLS.
+#[test]
+fn the_same_under_tls() -> Outcome {
+    let refuse = Verdict::StatusOrDrop(&[400, 413, 513]);
+    let mut stand = Stand::start(Family::V4)?;
+    let long = |value: &str| options("TLS").set("Content-Length", value);
+    let hidden = options("TLS").set("Call-ID", "hidden@raw.invalid").bytes();
+    let two = options("TLS")
+        .line("Content-Length: 0")
+        .line(format!("Content-Length: {}", hidden.len()));
+    let case = |name, bytes: Vec<u8>, verdict| Case {
+        name,
+        transport: "TLS",
+        bytes,
+        verdict,
+    };
+    stand.judge(vec![
+        case("F5", long("500").body("xy").bytes(), Verdict::Silence),
+        case("F7", long("-1").bytes(), refuse),
+        case("F8", long("99999999999999999999").bytes(), refuse),
+        case("F9", long("2000000000").bytes(), refuse),
+        case("F10", two.body(&hidden).bytes(), refuse),
+        case("F11", options("TLS").without("Content-Length").bytes(), refuse),
+        case("F13", noise(60_000), Verdict::RefusedOrDrop),
+        case(
+            "F14",
+            b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n".to_vec(),
+            Verdict::RefusedOrDrop,
+        ),
+    ])?;
+    let mut link = stand.link("TLS")?;
+    link.send(&[options("TLS").bytes(), b"\r\n\r\n".to_vec(), options("TLS").bytes()].concat())?;
+    assert!(outcome(&mut link, WAIT).0 >= 200, "F2");
+    assert!(outcome(&mut link, WAIT).0 >= 200, "F2 F4");
+    for byte in options("TLS").bytes() {
+        link.send(&[byte])?;
+    }
+    assert!(outcome(&mut link, WAIT).0 >= 200, "F3");
+    // F1, F12: neither slow nor endless headers hold up anybody.
+    let mut slow = (0..20).map(|_| stand.link("TLS")).collect::<Outcome<Vec<_>>>()?;
+    for link in &mut slow {
+        let _ = link.send(b"OPTIONS sip:a.example SIP/2.0\r\nVia: ");
+    }
+    stand.alive()?;
+    let end = Instant::now() + Duration::from_secs(10);
+    for link in &mut slow {
+        let (got, _) = outcome(link, end.saturating_duration_since(Instant::now()));
+        assert!(matches!(got, CLOSED | 400 | 408), "F1: {got}");
+    }
+    let mut endless = stand.link("TLS")?;
+    let mut sent = 0;
+    while sent < 8 << 20
+        && endless
+            .send(&[b"X: ".as_slice(), &[b'y'; 8000], b"\r\n"].concat())
+            .is_ok()
+    {
+        sent += 8005;
+    }
+    assert!(sent < 8 << 20, "F12: all of it was read");
+    Ok(())
+}
+
 #[test]
 fn the_same_on_ipv6() -> Outcome {
     let mut stand = Stand::start(Family::V6)?;

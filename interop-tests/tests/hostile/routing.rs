@@ -4,9 +4,10 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use interop_tests::Outcome;
+use interop_tests::agent::Agent;
 use interop_tests::net::Family;
 use interop_tests::raw::{Raw, Verdict};
-use interop_tests::stand::{Case, Stand};
+use interop_tests::stand::{Case, DOMAIN, Stand};
 use interop_tests::wire::Request;
 
 /// Somebody who must never hear from the bridge.
@@ -18,7 +19,10 @@ struct Victim {
 
 impl Victim {
     fn new() -> Outcome<Self> {
-        let at = Family::V4.at(interop_tests::net::free_port());
+        Self::at(Family::V4.at(interop_tests::net::free_port()))
+    }
+
+    fn at(at: SocketAddr) -> Outcome<Self> {
         let (udp, tcp) = (UdpSocket::bind(at)?, TcpListener::bind(at)?);
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
@@ -129,6 +133,52 @@ fn a_user_reaches_listed_domains_only() -> Outcome {
         .with("Route", format!("<sip:{at};lr>"))
         .body("text/plain", "x");
     alice.ask(&routed)?;
+    victim.unharmed()
+}
+
+/// R4, R5: what a user names as his own address is a claim, too.
+#[test]
+fn a_user_s_contact_at_a_third_party_is_not_believed() -> Outcome {
+    let stand = Stand::start(Family::V4)?;
+    // Another host than alice's: what she says of other ports of her own is hers to say.
+    let victim = Victim::at(SocketAddr::from(([127, 0, 0, 66], interop_tests::net::free_port())))?;
+    let (at, mut bob) = (victim.at, stand.user("bob")?);
+    for transport in ["UDP", "TCP"] {
+        for way in ["", ";transport=tcp", ";transport=udp", ";maddr=127.0.0.66"] {
+            let mut alice = Agent::new("alice", DOMAIN, "secret-alice", stand.link(transport)?)?;
+            let contact = format!("<sip:alice@{at}{way}>");
+            let hers = alice.contact();
+            let register = Request::new("REGISTER", "sip:a.example")
+                .with("Contact", &contact)
+                .with("Path", format!("<sip:{at};lr>"))
+                .with("Supported", "path")
+                .with("Expires", "600");
+            alice.ask(&register)?;
+            bob.message("sip:alice@a.example", "to whom")?;
+            for contact in [&contact, &hers] {
+                let subscribe = Request::new("SUBSCRIBE", "sip:bob@a.example")
+                    .with("Event", "presence")
+                    .with("Contact", contact)
+                    .with("Record-Route", format!("<sip:{at}{way};lr>"))
+                    .with("Expires", "600");
+                alice.ask(&subscribe)?;
+            }
+            bob.publish(None, "open", way)?;
+            for request in [
+                Request::new("MESSAGE", &format!("sip:bob@a.example;maddr={}", at.ip())),
+                Request::new("MESSAGE", "sip:bob@a.example").with("Route", format!("<sip:{at}{way};lr>")),
+                Request::new("INVITE", "sip:bob@a.example")
+                    .with("Contact", &contact)
+                    .with("Record-Route", format!("<sip:{at}{way};lr>")),
+            ] {
+                alice.ask(&request.body("text/plain", "x"))?;
+            }
+            let gone = Request::new("REGISTER", "sip:a.example")
+                .with("Contact", "*")
+                .with("Expires", "0");
+            assert_eq!(alice.ask(&gone)?.status(), 200);
+        }
+    }
     victim.unharmed()
 }
 

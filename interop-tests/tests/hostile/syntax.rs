@@ -121,6 +121,62 @@ fn what_is_not_supported_is_said() -> Outcome {
     Ok(())
 }
 
+/// An answer is due where there is somebody to answer: each fault by its own number, over both transports.
+#[test]
+fn each_fault_has_its_number() -> Outcome {
+    let mut stand = Stand::start_with(
+        Family::V4,
+        "limits: { max_headers: 100, max_header_bytes: 20000, max_body_bytes: 20000 }\n",
+    )?;
+    let long_uri = format!("OPTIONS sip:{}@a.example SIP/2.0", "u".repeat(9000));
+    let mut cases = Vec::new();
+    for transport in ["UDP", "TCP", "TLS"] {
+        let large = || Raw::new(transport, "OPTIONS", "sip:a.example").line(format!("X: {}", "y".repeat(30_000)));
+        let options = || Raw::new(transport, "OPTIONS", "sip:a.example");
+        let many = (0..200).fold(options(), |raw, n| raw.line(format!("X-{n}: y")));
+        let table: [(&'static str, Raw, Verdict); 6] = [
+            ("400", options().set("CSeq", "x OPTIONS"), Verdict::Status(&[400])),
+            ("413", options().body("x".repeat(30_000)), Verdict::Status(&[413])),
+            ("414", options().start(&long_uri), Verdict::Status(&[414])),
+            (
+                "505",
+                options().start("OPTIONS sip:a.example SIP/3.0"),
+                Verdict::Status(&[505]),
+            ),
+            ("513 lines", many, Verdict::Status(&[513])),
+            (
+                "513 bytes",
+                large(),
+                if transport == "UDP" {
+                    Verdict::Status(&[513])
+                } else {
+                    Verdict::StatusOrDrop(&[513])
+                },
+            ),
+        ];
+        cases.extend(table.into_iter().map(|(name, raw, verdict)| Case {
+            name,
+            transport,
+            bytes: raw.bytes(),
+            verdict,
+        }));
+    }
+    stand.judge(cases)?;
+    // S7 as a user: no such scheme here, whichever it is.
+    let mut alice = stand.user("alice")?;
+    for uri in [
+        "mailto:bob@a.example",
+        "http://a.example/",
+        "urn:service:sos",
+        "xmpp:bob@a.example",
+        "sip2:bob@a.example",
+    ] {
+        let answer = alice.ask(&Request::new("OPTIONS", uri))?;
+        assert_eq!(answer.status(), 416, "S7 {uri}: {}", answer.start);
+    }
+    Ok(())
+}
+
 #[test]
 fn size_costs_no_more_than_its_share() -> Outcome {
     let mut stand = Stand::start(Family::V4)?;
