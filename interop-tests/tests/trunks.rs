@@ -8,5 +8,7 @@ mod dscp;
 mod limits;
 #[path = "trunks/reuse.rs"]
 mod reuse;
+#[path = "trunks/sips.rs"]
+mod sips;
 #[path = "trunks/site.rs"]
 mod site;

@@ -14,7 +14,12 @@ const EXAMPLES: [(&[&str], &str); 13] = [
         "  trestle check --config /etc/trestle/bridge.yaml && trestle ctl reload
   trestle check --json | jq -r '.errors[].what'",
     ),
-    (&["schema"], "  trestle schema > bridge.schema.json"),
+    (
+        &["schema"],
+        "  trestle schema > config/bridge.schema.json
+    and in config/bridge.yaml, for editors: # yaml-language-server: $schema=bridge.schema.json
+  trestle schema --keys | grep '^peers'",
+    ),
     (
         &["explain"],
         "  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b

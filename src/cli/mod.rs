@@ -37,7 +37,7 @@ enum Command {
     Run(run::Args),
     /// Judge a configuration without running it.
     Check(check::Args),
-    /// Print the JSON Schema of the configuration, for editors.
+    /// Print what may stand in a configuration: a JSON Schema for editors, or a list of all keys.
     Schema(schema::Args),
     /// Say what would be decided for a request, step by step, and by which line of which file.
     Explain(explain::Args),

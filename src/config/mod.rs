@@ -6,6 +6,7 @@
 
 pub mod at;
 pub mod error;
+pub mod keys;
 pub mod load;
 pub mod plan;
 pub mod resolve;

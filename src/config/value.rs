@@ -186,6 +186,17 @@ pub(super) fn host_port(text: &str) -> Result<HostPort, Wrong> {
     }
 }
 
+/// A host and port to send to: a link-local address needs its zone.
+pub(super) fn next_hop(text: &str) -> Result<HostPort, Wrong> {
+    let hop = host_port(text)?;
+    if hop.host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local()) {
+        let (what, port) = (format!("`{text}` is the same on every interface"), hop.port);
+        let port = port.map(|p| format!(":{p}")).unwrap_or_default();
+        return wrong(what, format!("write the zone: [{}%eth0]{port}", hop.host));
+    }
+    Ok(hop)
+}
+
 /// 64 hexadecimal digits, colons between pairs allowed.
 pub(super) fn sha256(text: &str) -> Result<[u8; 32], Wrong> {
     let bare: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
@@ -289,5 +300,8 @@ mod tests {
         ] {
             assert!(host_port(bad).is_err(), "{bad}");
         }
+        assert!(next_hop("[fe80::1%eth0]:5061").is_ok() && next_hop("[2001:db8::1]").is_ok());
+        let zone = next_hop("[fe80::1]:5061").map_err(|(_, help)| help);
+        assert_eq!(zone.err().as_deref(), Some("write the zone: [fe80::1%eth0]:5061"));
     }
 }

@@ -115,7 +115,7 @@ impl Engine {
                 Verdict::Forged => "the nonce is not ours",
             },
         };
-        self.note_wrong_credentials(now, source, &credentials.username, why);
+        self.note_wrong_credentials(now, source, (&credentials.username, &credentials.realm), why);
         AuthState::Wrong
     }
 
@@ -126,13 +126,16 @@ impl Engine {
     }
 
     /// The sender learns only that it is challenged again; the administrator learns why.
-    fn note_wrong_credentials(&mut self, now: Now, source: &Source, username: &str, why: &str) {
+    fn note_wrong_credentials(&mut self, now: Now, source: &Source, (user, realm): (&str, &str), why: &str) {
         if self.rates.worth_logging(now.mono_ms, source.remote.ip(), why) {
             // As an address, which redaction knows; in one word, so that it finds all of it.
             let parts = |c: char| c.is_whitespace() || "\"'`<>()[]{}".contains(c);
-            let user = super::inbound::printable(username.as_bytes()).replace(parts, "_");
-            let at = if user.contains('@') { "" } else { "@" };
-            let note = format!("credentials of {user}{at} from {} do not count: {why}", source.remote);
+            let word = |text: &str| super::inbound::printable(text.as_bytes()).replace(parts, "_");
+            let who = match user.trim_end_matches('@') {
+                whole if whole.contains('@') => word(whole),
+                user => format!("{}@{}", word(user), word(realm)),
+            };
+            let note = format!("credentials of {who} from {} do not count: {why}", source.remote);
             self.outputs.push_back(Output::Log(Event::Note(note)));
         }
     }

@@ -54,7 +54,7 @@ impl Engine {
     /// On to the contacts of a local user.
     fn send_to_contacts(&mut self, now: Now, request: &Request<'_>, who: Party, user: Option<UserId>, aor: &Aor) {
         let callee = user.map_or(who, Party::User);
-        let hops = self.contact_hops(aor);
+        let hops = self.hops_for(aor, request.view.request_uri());
         if hops.is_empty() {
             return self.answer(now, request, Answer::new(480, phrase(480)));
         }

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::commit::{Promise, refused};
 use super::forward::{Manner, Owner, is_reliable};
+use super::registrar::is_sips;
 use super::reply::{Answer, Reply, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
@@ -113,8 +114,9 @@ impl Engine {
         if request.view.body().len() > settings.max_size {
             return self.answer(now, request, Answer::new(413, phrase(413)));
         }
-        let keeps = settings.store_offline;
-        let mut hops = self.contact_hops(aor);
+        // What is kept may leave by any contact later.
+        let keeps = settings.store_offline && !is_sips(request.view.request_uri());
+        let mut hops = self.hops_for(aor, request.view.request_uri());
         let manner = Manner {
             strip_credentials: true,
             ..Manner::default()

@@ -18,6 +18,7 @@ use super::{Engine, record};
 use crate::sip::field::{NameAddr, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::message::{Malformed, View};
+use crate::sip::net::{Destination, Transport};
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri, without_headers};
 
@@ -351,6 +352,22 @@ impl Engine {
         self.registration_changed(now, &aor);
     }
 
+    /// Hops to the contacts of a user that a request for `uri` may go to, the preferred first: `sips:` asks for TLS on
+    /// every hop (RFC 3261 section 26.2.2), so what it names goes only over connections under TLS.
+    pub(super) fn hops_for(&self, aor: &Aor, uri: &[u8]) -> SmallVec<[Hop; 1]> {
+        let mut hops = self.contact_hops(aor);
+        if is_sips(uri) {
+            let secure = |to: &Destination| {
+                let Destination::Flow(flow) = to else { return false };
+                self.flows
+                    .get(flow)
+                    .is_some_and(|f| f.source.transport == Transport::Tls)
+            };
+            hops.retain(|hop| hop.destinations.iter().all(secure));
+        }
+        hops
+    }
+
     /// Hops to all contacts of a user, the preferred first.
     pub(super) fn contact_hops(&self, aor: &Aor) -> SmallVec<[Hop; 1]> {
         let mut bindings: SmallVec<[&Binding; 4]> = self.registrar.bindings(aor).iter().collect();
@@ -367,6 +384,11 @@ impl Engine {
             })
             .collect()
     }
+}
+
+/// Whether a URI asks for TLS on every hop.
+pub(super) fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// Why a REGISTER changes nothing.

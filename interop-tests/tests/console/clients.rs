@@ -213,3 +213,18 @@ fn the_configuration_knows_the_password() -> Outcome {
     assert_eq!(output.status.code(), Some(0), "{line}: {}", shown(&output));
     Ok(())
 }
+
+/// A watcher that has seen enough leaves nothing behind.
+#[test]
+fn a_watcher_takes_its_subscription_along() -> Outcome {
+    for (family, transport) in [(Family::V4, "udp"), (Family::V6, "udp"), (Family::V6, "tcp")] {
+        let bench = Bench::start(family, "")?;
+        let way = (transport, bench.ports.client(), vec![]);
+        let watch = ["watch", "bob@a.example", "--count", "1", "--json"];
+        assert_eq!(lines(&run(&bench, &watch, "alice@a.example", &way)?, 0).len(), 1);
+        interop_tests::eventually("the subscription ends", std::time::Duration::from_secs(20), || {
+            bench.bridge.ctl("subscriptions").is_ok_and(|text| text.trim() == "[]")
+        })?;
+    }
+    Ok(())
+}

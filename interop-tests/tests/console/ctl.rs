@@ -78,6 +78,11 @@ fn a_refused_reload_is_one_and_a_configuration_that_cannot_be_read_is_two() -> O
     assert!(serde_json::from_slice::<Value>(&output.stdout)?["error"].is_string());
     let output = bench.run(&["ctl", "status", CONFIG[0], CONFIG[1]])?;
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("--socket FILE"),
+        "{}",
+        shown(&output)
+    );
     for (file, code) in [("ctl.yaml", 0), ("bridge.yaml", 1), ("missing.yaml", 2)] {
         let output = bench.run(&["check", "--json", "--config", file])?;
         assert_eq!(output.status.code(), Some(code), "{}", shown(&output));

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use rsip::prelude::*;
 
 use super::session::{Ask, Session};
-use super::typed::Answer;
+use super::typed::{Answer, Remote};
 use super::{Problem, Who, address};
 use crate::cli::exit;
 use crate::presence::{Basic, Document, PIDF};
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, Index, parse};
+use crate::sip::uri::Aor;
 
 /// Send an instant message.
 #[derive(Debug, clap::Args)]
@@ -120,6 +121,7 @@ pub fn message(args: &MessageArgs) -> ExitCode {
         let answer = Session::open(&args.who)?.ask(Ask {
             method: rsip::Method::Message,
             target: &target,
+            remote: None,
             headers: &[],
             body: Some(("text/plain;charset=UTF-8", args.text.as_str())),
         })?;
@@ -151,6 +153,7 @@ pub fn publish(args: &PublishArgs) -> ExitCode {
         let answer = session.ask(Ask {
             method: rsip::Method::Publish,
             target: &target,
+            remote: None,
             headers: &headers,
             body: Some((PIDF, &body)),
         })?;
@@ -173,12 +176,14 @@ pub fn watch(args: &WatchArgs) -> ExitCode {
         let answer = session.ask(Ask {
             method: rsip::Method::Subscribe,
             target: &target,
+            remote: None,
             headers: &headers,
             body: None,
         })?;
         if !answer.is_good() {
             return Ok(report(&answer, args.json));
         }
+        let remote = answer.remote;
         let end = Instant::now() + Duration::from_secs(u64::from(args.seconds));
         let mut shown = 0;
         while args.count.is_none_or(|count| shown < count)
@@ -188,11 +193,51 @@ pub fn watch(args: &WatchArgs) -> ExitCode {
             match show(&message, args.json) {
                 Shown::Nothing => {}
                 Shown::State => shown += 1,
-                Shown::End => break,
+                Shown::End => return Ok(true),
             }
         }
+        leave(&mut session, &target, remote.as_ref())?;
         Ok(true)
     })())
+}
+
+/// Ends a subscription, so that nobody sends its NOTIFYs to a socket that is gone.
+fn leave(session: &mut Session, target: &Aor, remote: Option<&Remote>) -> Result<(), Problem> {
+    if remote.is_none() {
+        return Ok(());
+    }
+    let headers = [
+        session.contact(),
+        rsip::headers::Event::new("presence").into(),
+        rsip::headers::Expires::from(0).into(),
+    ];
+    let ask = Ask {
+        method: rsip::Method::Subscribe,
+        target,
+        remote,
+        headers: &headers,
+        body: None,
+    };
+    let answer = session.ask(ask)?;
+    let end = Instant::now() + GOODBYE;
+    while answer.is_good()
+        && let Some(left) = end.checked_duration_since(Instant::now())
+        && let Some(message) = session.next_request(left)?
+        && !is_last(&message)
+    {}
+    Ok(())
+}
+
+/// How long the last NOTIFY may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Whether a message ends the subscription.
+fn is_last(message: &[u8]) -> bool {
+    let mut index = Index::new();
+    let state = parse(message, Framing::Datagram, &mut index)
+        .ok()
+        .and_then(|view| view.header(Name::SubscriptionState));
+    state.is_some_and(|state| state.starts_with(b"terminated"))
 }
 
 /// What became of a message.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::link::Link;
-use super::typed::{self, Answer, Parts};
+use super::typed::{self, Answer, Parts, Remote};
 use super::{Problem, Who};
 use crate::sip::message::{Framing, Index, View, parse};
 use crate::sip::random::Random;
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(32);
 pub(super) struct Ask<'a> {
     pub(super) method: rsip::Method,
     pub(super) target: &'a Aor,
+    pub(super) remote: Option<&'a Remote>,
     pub(super) headers: &'a [rsip::Header],
     pub(super) body: Option<(&'a str, &'a str)>,
 }
@@ -94,6 +95,7 @@ impl Session {
         let request = typed::request(&Parts {
             method: ask.method,
             target: ask.target,
+            remote: ask.remote,
             from: &self.aor,
             tag: &self.tag,
             call_id: &self.call_id,

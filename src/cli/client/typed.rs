@@ -11,16 +11,53 @@ use rsip::prelude::*;
 use rsip::typed::{Authorization, WwwAuthenticate};
 
 use crate::sip::digest;
+use crate::sip::field::NameAddr;
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, Index, Start, View, parse};
 use crate::sip::random::Random;
-use crate::sip::uri::Aor;
+use crate::sip::uri::{Aor, Uri};
+
+/// The other side of a dialog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remote {
+    /// Its tag.
+    tag: String,
+    /// Where requests inside the dialog go.
+    target: rsip::Uri,
+}
+
+impl Remote {
+    /// From a 2xx with a tag and a Contact.
+    fn read(view: &View<'_>) -> Option<Self> {
+        let tag = NameAddr::parse(view.header(Name::To)?).ok()?.tag()?;
+        let contact = NameAddr::parse(view.header(Name::Contact)?).ok()?;
+        let target = Uri::parse(contact.uri).ok()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Self {
+            tag: text(tag),
+            target: rsip::Uri {
+                scheme: Some(rsip::Scheme::Sip),
+                auth: target.user.map(|user| rsip::Auth {
+                    user: text(user),
+                    password: None,
+                }),
+                host_with_port: rsip::HostWithPort {
+                    host: rsip::Host::Domain(rsip::Domain::from(text(target.host_bytes()))),
+                    port: target.port.map(Into::into),
+                },
+                ..rsip::Uri::default()
+            },
+        })
+    }
+}
 
 /// The parts of a request that a user agent chooses.
 #[derive(Debug, Clone)]
 pub(super) struct Parts<'a> {
     pub(super) method: rsip::Method,
     pub(super) target: &'a Aor,
+    /// The dialog the request belongs to.
+    pub(super) remote: Option<&'a Remote>,
     pub(super) from: &'a Aor,
     pub(super) tag: &'a str,
     pub(super) call_id: &'a str,
@@ -96,7 +133,9 @@ pub(super) fn request(parts: &Parts<'_>) -> rsip::Request {
     headers.push(rsip::headers::ContentLength::from(length).into());
     rsip::Request {
         method: parts.method,
-        uri: uri(parts.target),
+        uri: parts
+            .remote
+            .map_or_else(|| uri(parts.target), |remote| remote.target.clone()),
         version: rsip::Version::V2,
         headers,
         body: body.as_bytes().to_vec(),
@@ -131,7 +170,11 @@ fn head(parts: &Parts<'_>) -> rsip::Headers {
         rsip::typed::To {
             display_name: None,
             uri: uri(parts.target),
-            params: Vec::new(),
+            params: parts
+                .remote
+                .map(|remote| rsip::Param::Tag(rsip::param::Tag::new(&remote.tag)))
+                .into_iter()
+                .collect(),
         }
         .into(),
     );
@@ -178,6 +221,8 @@ pub(super) struct Answer {
     pub(super) detail: Option<String>,
     /// SIP-ETag, for a publication.
     pub(super) etag: Option<String>,
+    /// The dialog it makes, if it makes one.
+    pub(super) remote: Option<Remote>,
     challenge: Option<Challenge>,
 }
 
@@ -221,6 +266,7 @@ impl Answer {
             reason,
             detail,
             etag,
+            remote: Remote::read(view),
             challenge: challenge.or_else(|| own_challenge(view)),
         }
     }
@@ -233,6 +279,7 @@ impl Answer {
             reason,
             detail: detail.map(text),
             etag: view.named("SIP-ETag").next().map(text),
+            remote: Remote::read(view),
             challenge: own_challenge(view),
         }
     }
@@ -316,6 +363,7 @@ mod tests {
         request(&Parts {
             method: rsip::Method::Message,
             target: &aor("bob@b.example"),
+            remote: None,
             from: &aor("alice@a.example"),
             tag: "t1",
             call_id: "c1",

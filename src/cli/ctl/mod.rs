@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> ExitCode {
     let socket = match asked {
         Ok(socket) => socket,
         Err(problem) => {
-            eprintln!("{problem}");
+            eprintln!("{problem}\n   = or say where the bridge's socket is: --socket FILE");
             return exit::unusable();
         }
     };

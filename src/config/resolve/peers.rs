@@ -93,7 +93,7 @@ impl Resolver<'_> {
         let next_hop = at
             .next_hop
             .as_ref()
-            .and_then(|hop| self.read(here, hop, |text| value::host_port(text)));
+            .and_then(|hop| self.read(here, hop, |text| value::next_hop(text)));
         let dialect = self.dialect(here, at.dialect.as_ref());
         let secure = accept.contains(&Transport::Tls) && transport == Transport::Tls;
         Peer {
@@ -243,7 +243,10 @@ impl Resolver<'_> {
         for written in &at.pin {
             pin.extend(match written.strip_prefix("sha256:") {
                 Some(hex) => self.read(here, written, |_| value::sha256(hex)).map(Pin::Sha256),
-                None => self.present(here, written).map(Pin::File),
+                None => {
+                    let help = "write `sha256:` and its digits, or a PEM file; the path is relative to this file";
+                    self.present_or(here, written, help).map(Pin::File)
+                }
             });
         }
         let names = self.read_all(here, &at.names, value::name);
@@ -266,16 +269,15 @@ impl Resolver<'_> {
 
     /// The path of a file that must be there.
     fn present(&mut self, here: Here<'_>, file: &At<String>) -> Option<PathBuf> {
+        self.present_or(here, file, "the path is relative to this file")
+    }
+
+    fn present_or(&mut self, here: Here<'_>, file: &At<String>, help: &str) -> Option<PathBuf> {
         let path = here.path(file);
         if self.world.world_readable(&path).is_some() {
             return Some(path);
         }
-        self.error(
-            here,
-            file.place,
-            format!("there is no file {}", path.display()),
-            "the path is relative to this file",
-        );
+        self.error(here, file.place, format!("there is no file {}", path.display()), help);
         None
     }
 
@@ -309,7 +311,11 @@ impl Resolver<'_> {
         if let Some(written) = &at.request_timeout
             && (timeout.is_zero() || timeout >= Duration::from_secs(32))
         {
-            let what = "the sender's own Timer F (32s) would come first";
+            let what = if timeout.is_zero() {
+                "no answer could come in time"
+            } else {
+                "the sender's own Timer F (32s) would come first"
+            };
             self.error(here, written.place, what, "write more than 0 and less than 32s");
         }
         timeout
@@ -398,7 +404,7 @@ impl Resolver<'_> {
         let next_hop = at
             .next_hop
             .as_ref()
-            .map(|hop| self.read(here, hop, |text| value::host_port(text)));
+            .map(|hop| self.read(here, hop, |text| value::next_hop(text)));
         let Some((id, peer)) = peers.id(&at.peer) else {
             self.no_such_peer(here, &at.peer, peers);
             return None;

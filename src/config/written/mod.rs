@@ -93,9 +93,9 @@ pub struct Identity {
 pub struct Listener {
     /// A name for logs and `explain`.
     pub name: At<String>,
-    /// What it speaks.
+    /// What it speaks: `udp`, `tcp` or `tls`.
     pub transport: At<WrittenTransport>,
-    /// Addresses with ports: `0.0.0.0:5060`, `[::]:5060`.
+    /// Addresses with ports: `0.0.0.0:5060`, `[::]:5060`; a link-local one with its interface: `[fe80::1%eth0]:5060`.
     pub bind: At<Vec<At<String>>>,
     /// TLS only: `none` does not ask, `request` takes none but no bad one, `require` goes on only for peers. Default: request.
     pub client_certificate: Option<At<WrittenClientCertificate>>,

@@ -18,7 +18,7 @@ pub struct Peer {
     pub front_end: Option<bool>,
     /// Foreign targets its requests may be routed on to: domains, `.suffixes`, digit prefixes. Default: none.
     pub transit: Option<At<Vec<At<String>>>>,
-    /// How we reach it.
+    /// How we reach it: `udp`, `tcp` or `tls`.
     pub transport: At<WrittenTransport>,
     /// The transports it may come in by. Default: `transport`; for `udp` also `tcp`.
     pub accept: Option<At<Vec<WrittenTransport>>>,
