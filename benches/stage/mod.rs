@@ -21,7 +21,8 @@ const CONFIG: &str = r#"
 domains: [bridge.test, pres.test, reg.test]
 identity: { host: server.test, certificate: server.pem, key: server.key }
 listeners: [{ name: main, transport: udp, bind: ["127.0.0.1:5060"] }]
-presence: { notify_min_interval: 0s, max_subscriptions: 1000000 }
+presence: { max_subscriptions: 1000000 }
+notify: { min_interval: 0s }
 limits: { max_transactions: 4000000, per_source: { requests: 10000000 } }
 store: { path: data }
 admin: { socket: s.sock, http: "off" }

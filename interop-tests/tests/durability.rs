@@ -27,7 +27,7 @@ const DAVE: &str = "sip:dave@a.example";
 const SOON: Duration = Duration::from_secs(20);
 
 /// Users publish as fast as they like here.
-const PRESENCE: &str = "presence: { notify_min_interval: 0s }\n";
+const PRESENCE: &str = "notify: { min_interval: 0s }\n";
 
 /// Makes a directory with certificates and `bridge.yaml`.
 fn prepare(dir: &Path, ports: &Ports, change: impl Fn(String) -> String) -> Outcome {

@@ -291,7 +291,8 @@ routes:
   - {match: {suffix: d.example}, peer: bb}
 users:
   - {aor: alice@x.example, password: {env: NOPE}}
-presence: {notify_min_interval: 5, max_expires: 2d}
+notify: {min_interval: 5}
+presence: {max_expires: 2d}
 acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
 ";
     insta::assert_snapshot!(problems(&[("bridge.yaml", text)]), @r#"
@@ -350,23 +351,23 @@ acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
         |                                            ^
        = set it where the bridge is started
 
-    bridge.yaml:11:33: `5` has no unit
-     11 | presence: {notify_min_interval: 5, max_expires: 2d}
-        |                                 ^
+    bridge.yaml:11:24: `5` has no unit
+     11 | notify: {min_interval: 5}
+        |                        ^
        = write a whole number with its unit: 200ms, 5s, 30m, 1h, 1d; perhaps 5s
 
-    bridge.yaml:11:49: longer than a day
-     11 | presence: {notify_min_interval: 5, max_expires: 2d}
-        |                                                 ^
+    bridge.yaml:12:25: longer than a day
+     12 | presence: {max_expires: 2d}
+        |                         ^
        = write at most 1d
 
-    bridge.yaml:12:26: `10.0.0.1/8` has bits behind its prefix
-     12 | acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
+    bridge.yaml:13:26: `10.0.0.1/8` has bits behind its prefix
+     13 | acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
         |                          ^
        = write 10.0.0.0/8, `all`, {host: ...} or {name: ...}
 
-    bridge.yaml:12:46: `everybody` is no address and no network
-     12 | acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
+    bridge.yaml:13:46: `everybody` is no address and no network
+     13 | acl: {incoming: [{allow: 10.0.0.1/8}, {deny: everybody}]}
         |                                              ^
        = write an address (192.0.2.1, 2001:db8::1) or a network (192.0.2.0/24), `all`, {host: ...} or {name: ...}
     "#);
@@ -542,7 +543,7 @@ fn the_schema_knows_every_key() {
     assert_eq!(value["additionalProperties"], serde_json::Value::Bool(false));
     for key in [
         "client_certificate",
-        "notify_min_interval",
+        "min_interval",
         "allow_cn",
         "suffix",
         "half_request_timeout",
@@ -587,7 +588,7 @@ fn marks_of_composition_are_data_and_the_short_keys_still_work() {
         )
     };
     let rules = |presence: &str| snapshot(&base(presence)).presence.rules;
-    let usual = rules("{ notify_min_interval: 5s }");
+    let usual = rules("{}");
     assert_eq!((usual.manual.len(), usual.dnd.len()), (2, 0));
     assert_eq!(usual.manual[1].tuple.as_deref(), Some("manual*"));
     assert_eq!(usual.dnd_elements, ["dnd".into(), "do-not-disturb".into()]);

@@ -72,13 +72,13 @@ fn which_publication_is_by_hand_is_data_that_a_reload_changes() {
     assert_eq!(activity(&before).as_deref(), Some("meeting"));
     let changed = Sim::snapshot(
         "",
-        "presence: { notify_min_interval: 0s, manual: [{ tuple: \"own-*\", dialect: rfc }] }",
+        "notify: { min_interval: 0s }\npresence: { manual: [{ tuple: \"own-*\", dialect: rfc }] }",
     );
     sim.reload(changed);
     sim.pass(10);
     let after = seen(&mut sim).pop().unwrap();
     assert_eq!(activity(&after).as_deref(), Some("busy"));
-    let quiet = "presence: { notify_min_interval: 0s, dnd: { elements: [meeting] } }";
+    let quiet = "notify: { min_interval: 0s }\npresence: { dnd: { elements: [meeting] } }";
     sim.reload(Sim::snapshot("", quiet));
     sim.pass(10);
     let after = seen(&mut sim).pop().unwrap();

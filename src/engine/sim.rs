@@ -55,7 +55,7 @@ impl Sim {
 
     /// With more lines of configuration.
     pub(super) fn with(rest: &str) -> Self {
-        Self::on(Self::snapshot(rest, "presence: { notify_min_interval: 0s }"))
+        Self::on(Self::snapshot(rest, "notify: { min_interval: 0s }"))
     }
 
     /// With the pacing of NOTIFYs as it comes.
@@ -70,7 +70,7 @@ impl Sim {
 
     /// With other settings of the peer than that it is not probed.
     pub(super) fn peer(settings: &str) -> Self {
-        let config = CONFIG.replace("probe: \"off\"", settings) + "presence: { notify_min_interval: 0s }\n";
+        let config = CONFIG.replace("probe: \"off\"", settings) + "notify: { min_interval: 0s }\n";
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 

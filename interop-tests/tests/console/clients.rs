@@ -52,7 +52,7 @@ fn they_work_on_every_transport_and_family() -> Outcome {
     for (family, digest) in [(Family::V4, "[md5]"), (Family::V6, "[sha-256]"), (Family::V6, "[md5]")] {
         let bench = Bench::start(
             family,
-            &format!("registrar: {{ digest: {digest} }}\npresence: {{ notify_min_interval: 0s }}\n"),
+            &format!("registrar: {{ digest: {digest} }}\nnotify: {{ min_interval: 0s }}\n"),
         )?;
         for (number, way) in ways(&bench).into_iter().enumerate() {
             let note = format!("grüße <&> {number}");
@@ -79,7 +79,7 @@ fn they_work_on_every_transport_and_family() -> Outcome {
 /// Whoever types a state sees it count, whatever was typed before; a phone that publishes by itself does not come between.
 #[test]
 fn the_last_state_that_is_typed_counts() -> Outcome {
-    let bench = Bench::start(Family::V4, "presence: { notify_min_interval: 0s }\n")?;
+    let bench = Bench::start(Family::V4, "notify: { min_interval: 0s }\n")?;
     let way = ("udp", bench.ports.client(), Vec::new());
     let mut phone = bench.user("bob", "udp")?;
     assert_eq!(phone.publish(None, "open", "the phone")?.status(), 200);

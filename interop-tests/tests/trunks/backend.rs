@@ -33,7 +33,7 @@ fn notify(subscribe: &Message, tag: &str, cseq: u32, state: &str, body: impl Int
 fn only_the_peer_itself_notifies_and_only_in_order() -> Outcome {
     let other = "  - { name: c, domains: [c.example], transport: tls, next_hop: \"192.0.2.3:5061\", tls: { ca: [b-ca.pem] }, \
                  probe: \"off\" }\n";
-    let site = Site::start(Family::V4, other, "presence: { notify_min_interval: 0s }\n")?;
+    let site = Site::start(Family::V4, other, "notify: { min_interval: 0s }\n")?;
     let (mut alice, mut bob) = (site.alice()?, site.bob()?);
     bob.alias = true;
     // The connection is known for the peer's once something has come over it.

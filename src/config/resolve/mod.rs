@@ -145,7 +145,7 @@ impl Resolver<'_> {
         let routes = self.routes(route_files(), &peers, &domains);
         let users = self.users(user_files, &domains);
         let acl = self.acl(acl_files);
-        let presence = self.presence(here, &written.presence);
+        let presence = self.presence(here, &written.presence, &written.notify);
         let registrar = self.registrar(here, &written.registrar);
         let messages = self.messages(here, &written.messages);
         let store = self.store(here, &written.store);

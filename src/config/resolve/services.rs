@@ -71,7 +71,12 @@ impl Resolver<'_> {
         (shortest, longest, default)
     }
 
-    pub(super) fn presence(&mut self, here: Here<'_>, written: &written::Presence) -> Presence {
+    pub(super) fn presence(
+        &mut self,
+        here: Here<'_>,
+        written: &written::Presence,
+        notify: &written::Notify,
+    ) -> Presence {
         let (min_expires, max_expires, default_expires) = self.expiries(
             here,
             written.min_expires.as_ref(),
@@ -83,7 +88,7 @@ impl Resolver<'_> {
         }
         let rules = self.composition(here, written);
         Presence {
-            notify_min_interval: self.time(here, written.notify_min_interval.as_ref(), 5_000),
+            notify_min_interval: self.time(here, notify.min_interval.as_ref(), 5_000),
             min_expires,
             max_expires,
             default_expires,

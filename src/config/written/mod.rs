@@ -11,7 +11,8 @@ mod text;
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
-    Admin, Dnd, Dns, Limits, Log, Mark, Messages, PerSource, Presence, Registrar, Store, StoreSync, WrittenDigest,
+    Admin, Dnd, Dns, Limits, Log, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
+    WrittenDigest,
 };
 pub use text::{Count, Time};
 
@@ -45,6 +46,8 @@ pub struct Main {
     pub acl: Acl,
     /// Presence and its composition.
     pub presence: Presence,
+    /// NOTIFYs to watchers.
+    pub notify: Notify,
     /// The registrar.
     pub registrar: Registrar,
     /// Instant messages.

@@ -6,12 +6,18 @@ use serde::Deserialize;
 use super::{Count, Http, Time};
 use crate::config::at::At;
 
+/// NOTIFYs to watchers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notify {
+    /// At least this between two NOTIFYs of one subscription; the first change goes at once, then the latest. Default: 5s.
+    pub min_interval: Option<At<Time>>,
+}
+
 /// Presence and its composition.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Presence {
-    /// At least this between two NOTIFYs of one subscription; the first change goes at once. Default: 5s.
-    pub notify_min_interval: Option<At<Time>>,
     /// A shorter expiry is answered 423. Default: 60s.
     pub min_expires: Option<At<Time>>,
     /// A longer expiry is shortened; at most 1d. Default: 1d.
