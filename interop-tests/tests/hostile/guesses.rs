@@ -43,7 +43,7 @@ impl Mallory {
 
 /// The request of these headers with another method.
 fn like(seen: &Message, method: &str, cseq: u32, to: &str) -> Request {
-    let mut request = Request::new(method, &seen.start.split(' ').nth(1).unwrap_or_default().to_string())
+    let mut request = Request::new(method, seen.start.split(' ').nth(1).unwrap_or_default())
         .from(seen.header("From").unwrap_or_default())
         .to(to);
     request.call_id = seen.header("Call-ID").map(Into::into);
