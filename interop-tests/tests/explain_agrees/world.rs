@@ -20,7 +20,7 @@ use super::cases::Case;
 
 const PER_SOURCE: u32 = 7;
 const OF_PEER_C: u32 = 3;
-const TRANSACTIONS: usize = 60;
+const TRANSACTIONS: usize = 80;
 
 const CONFIG: &str = r#"
 domains: [a.example, a2.example]
