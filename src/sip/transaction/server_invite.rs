@@ -172,6 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn a_hushed_answer_is_repeated_only_for_a_repeated_invite() {
+        let mut machine = in_state(State::Completed, false);
+        machine.hush();
+        assert!(machine.repeated(), "for the INVITE");
+        assert_eq!(
+            timers_of(&mut machine),
+            [(33_000, Fired::Expired(Timer::H))],
+            "by itself"
+        );
+        let mut accepted = in_state(State::Accepted, false);
+        accepted.hush();
+        assert_eq!(accepted.deadlines, in_state(State::Accepted, false).deadlines);
+    }
+
+    #[test]
     fn responses() {
         use State::{Accepted, Completed, Confirmed, Proceeding};
         let table = [
