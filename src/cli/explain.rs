@@ -57,7 +57,7 @@ pub struct Args {
     /// Its Max-Forwards.
     #[arg(long, value_name = "N", default_value_t = 70)]
     pub max_forwards: u32,
-    /// Assume that the sending peer holds so many subscriptions here already.
+    /// Assume that the sender, peer or user, holds so many subscriptions here already.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub held: u32,
     /// Machine-readable output.
@@ -101,6 +101,10 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         .and_then(|p| p.addresses.first())
         .map(ipnet::IpNet::addr);
     let held = vec![args.held; snapshot.peers.len()];
+    let over = Over {
+        subscriptions: peer.is_none() && args.held >= snapshot.presence.max_subscriptions,
+        ..Over::default()
+    };
     let facts = Facts {
         listener: Some(listener),
         transport,
@@ -116,7 +120,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         dialog: None,
         credentials: credentials(snapshot, args)?,
         looped: false,
-        over: Over::default(),
+        over,
         held: &held,
     };
     let mut record = Record::default();
@@ -424,6 +428,18 @@ peers:
         let args =
             Cli::try_parse_from(core::iter::once("explain").chain(words.split(' '))).map_err(|e| e.to_string())?;
         explain(&snapshot(CONFIG), &args.args)
+    }
+
+    #[test]
+    fn what_a_user_holds_is_judged_too() {
+        let watch = "--from sip:alice@a.example --to sip:bert@b.example --user alice@a.example --method SUBSCRIBE --event presence";
+        let verdict = |held: &str| ask(&format!("{watch} --held {held}")).map(|t| t.0).unwrap_or_default();
+        assert!(verdict("999").contains("allow: "), "{}", verdict("999"));
+        let refused = verdict("1000");
+        assert!(
+            refused.contains("403 Too Many Subscriptions, by presence.max_subscriptions"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Engine {
         };
         let seen = Seen {
             credentials,
-            over: self.over(now, request.source),
+            over: self.over(now, request),
         };
         let (source, view, essentials) = (request.source, request.view, request.essentials);
         let decision = match self.decide(source, view, essentials, &context, seen, &mut ()) {

@@ -92,10 +92,6 @@ impl Engine {
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
         let watcher = self.watcher_key(request.essentials.from.uri);
-        if expires_s > 0 && self.presence.held_by_watcher(watcher) >= self.snapshot.presence.max_subscriptions as usize
-        {
-            return self.answer(now, request, Answer::new(403, "Too Many Subscriptions"));
-        }
         let resource = resource(self);
         let event_id = request
             .view

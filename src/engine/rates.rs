@@ -3,10 +3,14 @@
 use core::net::{IpAddr, Ipv6Addr};
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::Engine;
+use super::reply::Request;
 use crate::policy::Over;
 use crate::policy::acl::source_of;
+use crate::sip::field::parse_expires;
+use crate::sip::header::Name;
 use crate::sip::net::{PeerId, Source};
 use crate::sip::time::Now;
 
@@ -100,26 +104,44 @@ impl Engine {
     }
 
     /// What is too much right now for a request from `source`.
-    pub(super) fn over(&mut self, now: Now, source: &Source) -> Over {
-        let overloaded = self.layer.len() >= self.snapshot.limits.max_transactions as usize;
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
+    pub(super) fn over(&mut self, now: Now, request: &Request<'_>) -> Over {
+        let source = request.source;
         let mut over = Over {
-            overloaded,
+            overloaded: self.layer.len() >= self.snapshot.limits.max_transactions as usize,
+            subscriptions: self.watches_enough(request),
             ..Over::default()
         };
-        let limited = |id| snapshot.peer(id).is_some_and(|p| p.limits.requests.is_some());
-        for (id, peer) in snapshot.peers().filter(|(id, _)| limited(*id)) {
-            if self.is_from_peer(source, id) {
-                let window = self.rates.peers.entry(id).or_default();
-                over.peer_requests = window.over(now.mono_ms, peer.limits.requests.unwrap_or(u32::MAX));
-            }
+        let limits = self
+            .snapshot
+            .peers()
+            .filter_map(|(id, p)| Some((id, p.limits.requests?)));
+        let limits: SmallVec<[(PeerId, u32); 4]> = limits.filter(|(id, _)| self.is_from_peer(source, *id)).collect();
+        for (id, most) in limits {
+            over.peer_requests = self.rates.peers.entry(id).or_default().over(now.mono_ms, most);
         }
         if self.rates.sources.len() > MAX_SOURCES {
             self.rates.sources.clear();
         }
         let window = self.rates.sources.entry(source.remote.ip().to_canonical()).or_default();
-        over.source_requests = window.over(now.mono_ms, snapshot.limits.per_source.requests);
+        over.source_requests = window.over(now.mono_ms, self.snapshot.limits.per_source.requests);
         over
+    }
+
+    /// Whether the sender of a SUBSCRIBE that would be kept (a fetch is not) holds as many as one watcher may.
+    fn watches_enough(&self, request: &Request<'_>) -> bool {
+        let most = self.snapshot.presence.max_subscriptions as usize;
+        if self.presence.subscriptions.len() < most
+            || request.essentials.method.as_bytes() != b"SUBSCRIBE"
+            || request.essentials.to.tag().is_some()
+        {
+            return false;
+        }
+        let fetch = matches!(request.view.header(Name::Expires).map(parse_expires), Some(Ok(0)));
+        !fetch
+            && self
+                .presence
+                .held_by_watcher(self.watcher_key(request.essentials.from.uri))
+                >= most
     }
 }
 

@@ -152,9 +152,15 @@ impl<T: Trace> Judge<'_, T> {
             return self.refuse(STEP, 480, "Too Many Requests", &peer.limits_rule, because);
         }
         // What a peer's request only passes through to is held elsewhere.
-        if self.facts.method == b"SUBSCRIBE"
+        let opens_here = self.facts.method == b"SUBSCRIBE"
             && self.facts.dialog.is_none()
-            && matches!(target, Target::Local { .. })
+            && (matches!(target, Target::Local { .. }) || matches!(who, Party::User(_)));
+        if opens_here && over.subscriptions {
+            let because = format_args!("the watcher holds as many subscriptions as it may");
+            let rule = &snapshot.rules.subscriptions;
+            return self.refuse(STEP, 403, "Too Many Subscriptions", rule, because);
+        }
+        if opens_here
             && let Party::Peer(id) = who
             && let Some(peer) = snapshot.peer(id)
             && let Some(most) = peer.limits.subscriptions
@@ -167,16 +173,6 @@ impl<T: Trace> Judge<'_, T> {
             let because = format_args!("within limits: peer {} holds {held} subscriptions of {most}", peer.name);
             self.allow(STEP, Some(&peer.limits_rule), because);
             return Ok(());
-        }
-        if over.subscriptions && self.facts.method == b"SUBSCRIBE" && self.facts.dialog.is_none() {
-            let because = format_args!("the watcher holds as many subscriptions as it may");
-            return self.refuse(
-                STEP,
-                403,
-                "Too Many Subscriptions",
-                &snapshot.rules.subscriptions,
-                because,
-            );
         }
         self.allow(STEP, None, format_args!("within limits"));
         Ok(())

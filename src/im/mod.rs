@@ -1,1 +1,0 @@
-//! The place of session-mode conversations; pager messages are the engine's, so nothing is here yet.
