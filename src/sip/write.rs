@@ -94,7 +94,7 @@ impl<'a> Answer<'a> {
 /// A response to `request`: Via lines, From, To, Call-ID, CSeq and, for a dialog-creating answer, Record-Route are
 /// copied byte for byte. `received` is the source of the request (section 18.2.1, RFC 3581).
 pub fn respond(out: &mut BytesMut, request: &View<'_>, received: Option<(IpAddr, u16)>, answer: &Answer<'_>) {
-    start_line(out, answer.status, answer.reason);
+    start_line(out, answer.status, answer.reason.as_bytes());
     copied(out, request, received, answer.status, answer.to_tag);
     for (name, bytes) in answer.headers {
         header(out, name, bytes);
@@ -109,7 +109,7 @@ pub fn recipe(out: &mut BytesMut, answer: &Answer<'_>) {
     out.put_u8(u8::try_from(tag.len()).unwrap_or(0));
     out.put_slice(tag.get(..usize::from(u8::MAX)).unwrap_or(tag));
     out.put_u16(answer.status);
-    start_line(out, answer.status, answer.reason);
+    start_line(out, answer.status, answer.reason.as_bytes());
     for (name, bytes) in answer.headers {
         header(out, name, bytes);
     }
@@ -133,11 +133,11 @@ pub fn respond_again(out: &mut BytesMut, request: &View<'_>, received: Option<(I
     out.put_slice(own);
 }
 
-fn start_line(out: &mut BytesMut, status: u16, reason: &str) {
+fn start_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
     out.put_slice(b"SIP/2.0 ");
     decimal(out, u64::from(status));
     out.put_u8(b' ');
-    value(out, reason.as_bytes());
+    value(out, reason);
     out.put_slice(b"\r\n");
 }
 
@@ -172,7 +172,7 @@ pub fn refuse(
     received: (IpAddr, u16),
     extra: &[(&[u8], &[u8])],
 ) {
-    start_line(out, status, reason);
+    start_line(out, status, reason.as_bytes());
     let mut first_via = Some(received);
     for (name, bytes) in &request.lines {
         // Folds and bare line ends go: each line is one line.
@@ -386,11 +386,7 @@ pub fn forward_response(out: &mut BytesMut, response: &View<'_>) {
     let Start::Response { status, reason } = response.start() else {
         return;
     };
-    out.put_slice(b"SIP/2.0 ");
-    decimal(out, u64::from(status));
-    out.put_u8(b' ');
-    value(out, reason);
-    out.put_slice(b"\r\n");
+    start_line(out, status, reason);
     let (mut first, mut length) = (true, false);
     for line in response.lines() {
         match line.name {

@@ -101,13 +101,17 @@ impl Transports {
         let local = socket.local;
         self.0.udp.borrow_mut().push(Rc::clone(&socket));
         let task = tokio::task::spawn_local(udp::serve(self.clone(), socket));
-        self.0
-            .accepting
-            .borrow_mut()
-            .entry(spec.id)
+        self.serving(spec.id, local, &task);
+        Ok(local)
+    }
+
+    /// Remembers what serves an address, to end it when the address goes.
+    fn serving<T>(&self, listener: ListenerId, local: SocketAddr, task: &tokio::task::JoinHandle<T>) {
+        let mut accepting = self.0.accepting.borrow_mut();
+        accepting
+            .entry(listener)
             .or_default()
             .push((local, task.abort_handle()));
-        Ok(local)
     }
 
     fn open_stream(&self, spec: &ListenerSpec, address: SocketAddr) -> std::io::Result<SocketAddr> {
@@ -119,12 +123,7 @@ impl Transports {
         let listener = TcpListener::from_std(socket.into())?;
         let local = listener.local_addr()?;
         let task = tokio::task::spawn_local(accept(self.clone(), listener, spec.id, spec.transport));
-        self.0
-            .accepting
-            .borrow_mut()
-            .entry(spec.id)
-            .or_default()
-            .push((local, task.abort_handle()));
+        self.serving(spec.id, local, &task);
         Ok(local)
     }
 
