@@ -10,7 +10,6 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod event;
-pub mod im;
 pub mod pki;
 pub mod policy;
 pub mod presence;
