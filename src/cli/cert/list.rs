@@ -82,15 +82,20 @@ fn of_file(file: &Path, now: u64) -> Vec<Entry> {
     }
     match files::certificates(file) {
         Ok(chain) => chain.iter().map(|der| of_certificate(file, der, now)).collect(),
-        Err(problem) => vec![Entry {
-            file: file.to_owned(),
-            kind: "unreadable",
-            subject: String::new(),
-            names: String::new(),
-            expires: String::new(),
-            days_left: i64::MAX,
-            warnings: vec![format!("{}; {}", problem.what, problem.fix)],
-        }],
+        Err(problem) => vec![unreadable(file, format!("{}; {}", problem.what, problem.fix))],
+    }
+}
+
+/// What is no certificate, with the reason.
+fn unreadable(file: &Path, why: String) -> Entry {
+    Entry {
+        file: file.to_owned(),
+        kind: "unreadable",
+        subject: String::new(),
+        names: String::new(),
+        expires: String::new(),
+        days_left: i64::MAX,
+        warnings: vec![why],
     }
 }
 
@@ -125,15 +130,7 @@ fn of_list(file: &Path, list: &Crl, now: u64) -> Entry {
 fn of_certificate(file: &Path, der: &[u8], now: u64) -> Entry {
     let mut warnings = Vec::new();
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return Entry {
-            file: file.to_owned(),
-            kind: "unreadable",
-            subject: String::new(),
-            names: String::new(),
-            expires: String::new(),
-            days_left: i64::MAX,
-            warnings: vec!["not an X.509 certificate".to_owned()],
-        };
+        return unreadable(file, "not an X.509 certificate".to_owned());
     };
     let until = certificate.validity().not_after.timestamp();
     let left = days_left(until, now);
