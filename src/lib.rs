@@ -1,4 +1,4 @@
-//! Trestle: a federation and interoperability bridge for presence, instant messages and phone control.
+//! Trestle: a federation and interoperability bridge for presence and instant messages.
 //!
 //! The crate is a house of floors; a room may use what lies below it, never what lies above. `ARCHITECTURE.md`
 //! is the map. Floors 0 to 3 (everything but [`transport`], [`store`], [`admin`], [`pki`], [`cli`] and [`app`])

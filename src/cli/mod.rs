@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// Trestle joins presence, instant messages and phone control of servers that were never meant to talk to each other.
+/// Trestle lets presence and messaging servers of different makers work together.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None, after_help = format!("{EXAMPLES}\n\n{}", exit::MEANING))]
 struct Cli {
