@@ -7,6 +7,7 @@
 mod convert;
 mod format;
 mod im;
+pub mod lcs;
 pub mod load;
 mod sip;
 

@@ -28,7 +28,15 @@ impl Engine {
         let Some(aor) = self.target_aor(request) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
+        if self.is_denied(request, &aor) {
+            let rule = crate::policy::RuleRef::built_in("rights.denied");
+            return self.refuse(now, request, 403, "Forbidden", &rule);
+        }
         match method {
+            b"SUBSCRIBE" if self.is_roaming_package(request) => self.on_roaming_subscribe(now, request, &aor),
+            b"SERVICE" if self.client_dialect(request.source.listener).sip.roaming => {
+                self.on_service(now, request, &aor);
+            }
             b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
             b"SUBSCRIBE" => self.on_subscribe(now, request, allow.who, |engine| engine.local_resource(&aor)),
             b"MESSAGE" => self.on_local_message(now, request, &aor),

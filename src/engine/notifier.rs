@@ -132,7 +132,7 @@ impl Engine {
         self.confirm_subscription(now, request, id, expires_s, &dialog_tag);
     }
 
-    fn dialog_of(&self, request: &Request<'_>, tag: &Tag) -> Result<Dialog, Malformed> {
+    pub(super) fn dialog_of(&self, request: &Request<'_>, tag: &Tag) -> Result<Dialog, Malformed> {
         let (view, e) = (request.view, request.essentials);
         let contact = view.items(Name::Contact).next();
         let contact = contact.ok_or(Malformed::header(Name::Contact, "a SUBSCRIBE needs one"))?;
