@@ -9,7 +9,7 @@
 # loopback addresses. With CI set, a skipped test is a failure.
 set -eu
 cd "$(dirname "$0")/.."
-packages="kamailio kamailio-presence-modules kamailio-tls-modules sip-tester sipsak baresip-core sofia-sip-bin tshark"
+packages="kamailio kamailio-presence-modules kamailio-tls-modules sip-tester sipsak baresip-core sofia-sip-bin tshark libpurple0 pidgin-sipe"
 
 say() { echo "== $*"; }
 
@@ -19,7 +19,7 @@ for pair in kamailio:kamailio sipp:sip-tester sipsak:sipsak baresip:baresip-core
 done
 # The modules are packages of their own.
 if [ -z "$missing" ] && command -v dpkg-query >/dev/null; then
-    for package in kamailio-presence-modules kamailio-tls-modules; do
+    for package in kamailio-presence-modules kamailio-tls-modules libpurple0 pidgin-sipe; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
 fi

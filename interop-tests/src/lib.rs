@@ -17,6 +17,7 @@ pub mod pki;
 pub mod process;
 pub mod pump;
 pub mod raw;
+pub mod sipe;
 pub mod stand;
 pub mod trestle;
 pub mod trunk;

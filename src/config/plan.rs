@@ -161,8 +161,9 @@ fn domains(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
 
 fn listeners(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     let alike = |a: &Listener, b: &Listener| {
-        (a.transport, &a.bind, a.client_certificate, &a.advertise)
-            == (b.transport, &b.bind, b.client_certificate, &b.advertise)
+        let name = |s: &Snapshot, l: &Listener| s.dialect(l.dialect).map(|d| d.name.clone());
+        (a.transport, &a.bind, a.client_certificate, &a.advertise, name(old, a))
+            == (b.transport, &b.bind, b.client_certificate, &b.advertise, name(new, b))
     };
     for listener in &old.listeners {
         match new.listeners.iter().find(|l| l.name == listener.name) {

@@ -39,9 +39,10 @@ impl Fault {
 }
 
 /// The files that are compiled in, a base before what extends it.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("rfc", include_str!("../../mappings/rfc.yaml")),
     ("lcs2005", include_str!("../../mappings/lcs2005.yaml")),
+    ("lcs2005-clients", include_str!("../../mappings/lcs2005-clients.yaml")),
     ("ocs2007", include_str!("../../mappings/ocs2007.yaml")),
     ("sametime75", include_str!("../../mappings/sametime75.yaml")),
     ("sametime-legacy", include_str!("../../mappings/sametime-legacy.yaml")),

@@ -9,6 +9,7 @@ mod codec;
 mod convert;
 mod format;
 mod im;
+pub mod lcs;
 pub mod load;
 mod sip;
 pub mod state;

@@ -17,6 +17,9 @@ pub struct Sip {
     pub branchless: bool,
     /// Digest answers may name `(null)` as their URI. Of a registrar's clients only, never of a peer.
     pub digest_uri_null: bool,
+    /// Its users keep their contact list and their rights here (`vnd-microsoft-roaming-*`), set them and their state by
+    /// SERVICE, and take challenges as from a proxy only. Of a registrar's clients only, never of a peer.
+    pub roaming: bool,
     /// The `epid` of From and To belongs to the dialog and is sent back in later requests.
     pub keep_epid: bool,
     /// Contact carries the address in `maddr`: it is used, and kept.

@@ -72,7 +72,7 @@ impl Engine {
             for value in view.headers(name) {
                 match Credentials::parse(value) {
                     Ok(credentials) if *credentials.realm == *realm => {
-                        return Ok(self.check(now, source, view, &credentials, &realm));
+                        return Ok(self.check(now, source, (view, essentials), &credentials, &realm));
                     }
                     Ok(_) => {}
                     Err(Unusable::NotTaken(_)) => state = AuthState::Wrong,
@@ -92,7 +92,7 @@ impl Engine {
         &mut self,
         now: Now,
         source: &Source,
-        view: &View<'_>,
+        (view, essentials): (&View<'_>, &Essentials<'_>),
         credentials: &Credentials,
         realm: &str,
     ) -> AuthState {
@@ -105,6 +105,7 @@ impl Engine {
         let uri = credentials.uri.as_bytes();
         let for_this =
             same_target(uri, view.request_uri()) || (method == b"REGISTER" && self.is_registrar(source, uri));
+        let for_this = for_this || (uri == b"(null)" && self.may_name_null(source, user, essentials));
         let why = match (user, proven, for_this) {
             (None, ..) => "there is no such user",
             (_, false, _) => "the password is wrong",
@@ -117,6 +118,15 @@ impl Engine {
         };
         self.note_wrong_credentials(now, source, (&credentials.username, &credentials.realm), why);
         AuthState::Wrong
+    }
+
+    /// Clients of a dialect that has them name `(null)`: taken only by its listeners, over a stream, and of the user who
+    /// says From, so that such a digest opens nothing that its sender's address does not.
+    fn may_name_null(&self, source: &Source, user: Option<UserId>, essentials: &Essentials<'_>) -> bool {
+        let from = Uri::parse(essentials.from.uri).ok();
+        let claimed = from.and_then(|from| self.snapshot.users.find(from.user?, from.host_bytes()));
+        let dialect = self.client_dialect(source.listener);
+        source.transport.is_reliable() && dialect.sip.digest_uri_null && user.is_some() && user == claimed
     }
 
     /// Some clients (sipp) name the registrar by the socket they send to, and IPv6 addresses without brackets.

@@ -27,6 +27,8 @@ pub(super) enum Promise {
     Repeat(SlotId),
     /// Deliver what is kept for somebody who has registered.
     Deliver(SlotId),
+    /// Tell the endpoints of a user what has changed of what they keep here.
+    Tell(Box<super::lcs::Tell>),
 }
 
 /// One entry of the queue.
@@ -163,7 +165,7 @@ impl Engine {
                 }
                 Step::Keep(Promise::Show(id, body)) => after.push(Promise::Show(id, body)),
                 Step::Keep(Promise::Repeat(id)) => after.push(Promise::Repeat(id)),
-                Step::Keep(Promise::Notify(_) | Promise::Deliver(_)) => {}
+                Step::Keep(Promise::Notify(_) | Promise::Deliver(_) | Promise::Tell(_)) => {}
             }
         }
         for undo in undos.into_iter().rev() {
@@ -194,6 +196,7 @@ impl Engine {
             Promise::Show(id, body) => self.shown(id, body),
             Promise::Repeat(id) => self.repeat_to_all(id),
             Promise::Deliver(id) => self.deliver_next(now, id),
+            Promise::Tell(tell) => self.tell_endpoints(now, &tell),
         }
     }
 }

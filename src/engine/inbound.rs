@@ -42,6 +42,8 @@ pub(super) enum InDialogKind {
     Subscription(super::slots::SlotId),
     /// A subscription we hold at a peer.
     Upstream(super::slots::SlotId),
+    /// A subscription to a user's own contact list, rights or the like.
+    Roaming(super::slots::SlotId),
     /// A dialog that passes through.
     Through,
 }
@@ -241,6 +243,17 @@ impl Engine {
                 own_routes: 0,
             };
         }
+        if let Some((id, user)) = self.roaming_by_tag(tag, essentials.call_id) {
+            let dialog = Some(InDialog {
+                sender: Party::User(user),
+                towards: None,
+            });
+            return Context {
+                dialog,
+                kind: InDialogKind::Roaming(id),
+                own_routes: 0,
+            };
+        }
         if let Some((id, peer)) = self.upstream_by_tag(tag, essentials.call_id) {
             let dialog = Some(InDialog {
                 sender: Party::Peer(peer),
@@ -359,7 +372,8 @@ impl Engine {
         match (request.essentials.method.as_bytes(), context.kind) {
             (b"SUBSCRIBE", InDialogKind::Subscription(id)) => return self.on_resubscribe(now, request, id),
             (b"NOTIFY", InDialogKind::Upstream(id)) => return self.on_notify(now, request, id),
-            (_, InDialogKind::Subscription(_) | InDialogKind::Upstream(_)) => {
+            (b"SUBSCRIBE", InDialogKind::Roaming(id)) => return self.on_roaming_refresh(now, request, id),
+            (_, InDialogKind::Subscription(_) | InDialogKind::Upstream(_) | InDialogKind::Roaming(_)) => {
                 return self.answer(
                     now,
                     request,

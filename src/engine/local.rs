@@ -28,7 +28,15 @@ impl Engine {
         let Some(aor) = self.target_aor(request) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
+        if self.is_denied(request, &aor) {
+            let rule = crate::policy::RuleRef::built_in("rights.denied");
+            return self.refuse(now, request, 403, "Forbidden", &rule);
+        }
         match method {
+            b"SUBSCRIBE" if self.is_roaming_package(request) => self.on_roaming_subscribe(now, request, &aor),
+            b"SERVICE" if self.client_dialect(request.source.listener).sip.roaming => {
+                self.on_service(now, request, &aor);
+            }
             b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
             b"SUBSCRIBE" => {
                 let watcher = (allow.who, allow.dialect);
@@ -138,7 +146,8 @@ impl Engine {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
         // The dialect of the decision is the far side's; a user is shown what its own side speaks.
-        self.on_subscribe(now, request, (who, self.own_dialect(who)), |engine| {
+        let watched_in = self.own_dialect(who, request.source.listener);
+        self.on_subscribe(now, request, (who, watched_in), |engine| {
             engine.remote_resource(now, peer, set, &watcher, &presentity)
         });
     }

@@ -16,6 +16,7 @@ mod flows;
 mod forward;
 mod inbound;
 mod invite;
+mod lcs;
 mod local;
 mod loops;
 mod merged;
@@ -328,6 +329,7 @@ pub struct Engine {
     presence: presentity::Presence,
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
+    roaming: lcs::Roaming,
     rates: rates::Rates,
     merged: merged::Merged,
     route_key: [u8; 16],
@@ -378,6 +380,7 @@ impl Engine {
             presence: presentity::Presence::default(),
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
+            roaming: lcs::Roaming::default(),
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),

@@ -166,7 +166,7 @@ impl Engine {
         self.confirm_subscription(now, request, id, &wanted);
     }
 
-    fn dialog_of(&self, request: &Request<'_>, tag: &Tag, dialect: DialectId) -> Result<Dialog, Malformed> {
+    pub(super) fn dialog_of(&self, request: &Request<'_>, tag: &Tag, dialect: DialectId) -> Result<Dialog, Malformed> {
         let (view, e) = (request.view, request.essentials);
         let keeps = self.snapshot.dialect(dialect).is_some_and(|d| d.sip.keep_epid);
         let contact = view.items(Name::Contact).next();

@@ -121,8 +121,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_closed(&mut self, _now: Now, flow: FlowId) {
+    pub(super) fn on_closed(&mut self, now: Now, flow: FlowId) {
         self.flows.remove(&flow);
+        self.end_roaming_flow(now, flow);
     }
 
     /// Whether a flow belongs to a peer by certificate or by listed address.

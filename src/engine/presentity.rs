@@ -55,7 +55,7 @@ pub(super) struct Resource {
     /// The latest document, where watchers must not see it before it is durable.
     pub(super) coming: Option<Bytes>,
     /// Changes of publications that may yet be taken back.
-    unsettled: u32,
+    pub(super) unsettled: u32,
     /// What is written down of its watchers.
     pub(super) keeping: Keeping,
 }
@@ -257,7 +257,14 @@ impl Engine {
         }
     }
 
-    fn confirm_publication(&mut self, now: Now, request: &Request<'_>, id: SlotId, aor: &Aor, accepted: Accepted) {
+    pub(super) fn confirm_publication(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        id: SlotId,
+        aor: &Aor,
+        accepted: Accepted,
+    ) {
         let Some(resource) = self.presence.resources.get_mut(id) else {
             return;
         };

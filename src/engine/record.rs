@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::delivered::Delivered;
+use super::lcs::Client;
 use super::messages::Stored;
 use super::reach::{Origin, Reach};
 use super::registrar::Binding;
@@ -80,6 +81,16 @@ pub(super) fn subscription_key(tag: &[u8]) -> Box<[u8]> {
 pub(super) fn upstream_key(upstream: &Key) -> Box<[u8]> {
     let watcher = upstream.watcher.as_ref().map(Aor::to_string).unwrap_or_default();
     key(b'u', &upstream.presentity, watcher.as_bytes())
+}
+
+/// What a user of a roaming client keeps here: `k` is the contact list, `e` the rights.
+pub(super) fn roaming_key(kind: u8, aor: &Aor) -> Box<[u8]> {
+    key(kind, aor, b"")
+}
+
+/// The document itself is the record.
+pub(super) fn roaming(document: &str) -> Box<[u8]> {
+    [&[VERSION], document.as_bytes()].concat().into()
 }
 
 pub(super) fn message_key(aor: &Aor, id: &[u8]) -> Box<[u8]> {
@@ -223,15 +234,34 @@ fn party(snapshot: &Snapshot, name: &str) -> Option<Party> {
 }
 
 pub(super) fn binding(binding: &Binding) -> Box<[u8]> {
-    Writer::new()
+    let mut writer = Writer::new();
+    writer
         .bytes(&binding.uri)
         .number(u64::from(binding.q))
         .bytes(&binding.call_id)
         .number(u64::from(binding.cseq))
         .number(binding.expires_wall_ms)
         .origin(&binding.origin)
-        .bytes(binding.path.as_deref().unwrap_or_default())
-        .done()
+        .bytes(binding.path.as_deref().unwrap_or_default());
+    if let Some(client) = &binding.client {
+        writer
+            .bytes(client.dialect.as_bytes())
+            .bytes(client.epid.as_bytes())
+            .bytes(client.publication.as_deref().unwrap_or_default().as_bytes());
+    }
+    writer.done()
+}
+
+/// Records of plain clients end before it, as all did once.
+fn read_client(r: &mut Reader<'_>) -> Option<Option<Box<Client>>> {
+    if r.0.is_empty() {
+        return Some(None);
+    }
+    Some(Some(Box::new(Client {
+        dialect: r.text()?.into(),
+        epid: r.text()?.into(),
+        publication: Some(r.text()?.into()).filter(|p: &Box<str>| !p.is_empty()),
+    })))
 }
 
 fn read_binding(r: &mut Reader<'_>) -> Option<Binding> {
@@ -243,6 +273,7 @@ fn read_binding(r: &mut Reader<'_>) -> Option<Binding> {
         expires_wall_ms: r.number()?,
         origin: r.origin()?,
         path: Some(Bytes::copy_from_slice(r.bytes()?)).filter(|p| !p.is_empty()),
+        client: read_client(r)?,
     })
 }
 
@@ -410,6 +441,7 @@ impl Engine {
                 self.messages.push(&aor, stored);
                 Some(true)
             }
+            b'k' | b'e' => self.restore_roaming(kind, owner, fields),
             b'u' => self.restore_upstream(now, &mut r),
             b's' => self.restore_subscription(now, part, &mut r),
             b'v' => {

@@ -34,6 +34,8 @@ pub(super) struct Binding {
     pub(super) origin: Origin,
     /// Path values, top first, joined by commas.
     pub(super) path: Option<Bytes>,
+    /// What there is to know of the client where it is no plain one.
+    pub(super) client: Option<Box<super::lcs::Client>>,
 }
 
 /// The contacts of one address.
@@ -59,6 +61,13 @@ impl Registrar {
             .map_or(&[], |e| &e.bindings)
     }
 
+    /// A contact of an address, to be changed.
+    pub(super) fn binding_mut(&mut self, aor: &Aor, fits: impl Fn(&Binding) -> bool) -> Option<&mut Binding> {
+        let id = self.by_aor.get(aor).copied()?;
+        let entry = self.entries.get_mut(id)?;
+        entry.bindings.iter_mut().find(|b| fits(b))
+    }
+
     fn snapshot(&self, aor: &Aor) -> SmallVec<[Binding; 1]> {
         self.bindings(aor).iter().cloned().collect()
     }
@@ -82,10 +91,10 @@ impl Registrar {
 }
 
 /// What one Contact of a REGISTER asks for.
-struct Wish {
-    uri: Bytes,
+pub(super) struct Wish {
+    pub(super) uri: Bytes,
     q: u16,
-    expires_s: u32,
+    pub(super) expires_s: u32,
 }
 
 enum Wishes {
@@ -189,6 +198,7 @@ impl Engine {
             .unwrap_or_default()
         {
             self.persist(record::binding_key(aor, &binding.uri), None);
+            self.client_left(aor, binding.client.as_deref());
         }
         self.registration_changed(now, aor);
     }
@@ -199,12 +209,14 @@ impl Engine {
         let Some((id, entry)) = id.and_then(|id| Some((id, self.registrar.entries.get_mut(id)?))) else {
             return;
         };
-        entry.bindings.retain(|b| b.uri != uri);
+        let at = entry.bindings.iter().position(|b| b.uri == uri);
+        let gone = at.map(|at| entry.bindings.remove(at));
         if entry.bindings.is_empty() {
             self.registrar.entries.remove(id);
             self.registrar.by_aor.remove(aor);
         }
         self.persist(record::binding_key(aor, uri), None);
+        self.client_left(aor, gone.as_ref().and_then(|b| b.client.as_deref()));
         self.registration_changed(now, aor);
     }
 
@@ -226,6 +238,8 @@ impl Engine {
             return Err(Refused::OutOfOrder);
         }
         let path = joined(request.view.items(Name::Path));
+        let client = self.client_of(request, aor);
+        self.forget_former(now, aor, client.as_deref(), &list);
         let id = self.registrar.entry(aor);
         for wish in list {
             let granted = u64::from(wish.expires_s.min(max)) * 1000;
@@ -237,6 +251,7 @@ impl Engine {
                 expires_wall_ms: now.wall_ms + granted,
                 origin: request.source.into(),
                 path: path.clone(),
+                client: client.clone(),
             };
             self.put_binding(now, id, aor, binding, granted);
         }
@@ -255,8 +270,9 @@ impl Engine {
         let at = entry.bindings.iter().position(|b| same_contact(&b.uri, &binding.uri));
         if granted_ms == 0 {
             if let Some(at) = at {
-                entry.bindings.remove(at);
-                self.persist(record::binding_key(aor, &binding.uri), None);
+                let gone = entry.bindings.remove(at);
+                self.persist(record::binding_key(aor, &gone.uri), None);
+                self.client_left(aor, gone.client.as_deref());
             }
             return;
         }
@@ -316,6 +332,11 @@ impl Engine {
             .collect();
         let mut headers: Vec<(&[u8], &[u8])> = contacts.iter().map(|c| (&b"Contact"[..], &c[..])).collect();
         headers.push((b"Supported", b"path"));
+        let expires;
+        if self.client_dialect(request.source.listener).sip.roaming {
+            expires = self.granted(now, request, aor).to_string();
+            headers.extend(super::lcs::register_headers(&expires));
+        }
         // RFC 3327 section 5.3: the client learns which Path was taken.
         headers.extend(request.view.headers(Name::Path).map(|path| (&b"Path"[..], path)));
         let reply = self.reply_to(request, Answer::new(200, "OK").with(&headers));
@@ -332,11 +353,11 @@ impl Engine {
         };
         let aor = entry.aor.clone();
         let before = entry.bindings.len();
-        let expired: Vec<Bytes> = entry
+        let expired: Vec<Binding> = entry
             .bindings
             .iter()
             .filter(|b| b.expires_wall_ms <= now.wall_ms)
-            .map(|b| b.uri.clone())
+            .cloned()
             .collect();
         entry.bindings.retain(|b| b.expires_wall_ms > now.wall_ms);
         if entry.bindings.len() == before {
@@ -346,8 +367,9 @@ impl Engine {
             self.registrar.entries.remove(id);
             self.registrar.by_aor.remove(&aor);
         }
-        for uri in expired {
-            self.persist(record::binding_key(&aor, &uri), None);
+        for gone in expired {
+            self.persist(record::binding_key(&aor, &gone.uri), None);
+            self.client_left(&aor, gone.client.as_deref());
         }
         self.registration_changed(now, &aor);
     }
@@ -399,7 +421,7 @@ enum Refused {
 }
 
 /// Contacts compare by URI comparison (RFC 3261 section 19.1.4).
-fn same_contact(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same_contact(a: &[u8], b: &[u8]) -> bool {
     a == b || matches!((Uri::parse(a), Uri::parse(b)), (Ok(a), Ok(b)) if a.equals(&b))
 }
 

@@ -14,6 +14,7 @@ use crate::dialect::{Dialect, Format};
 use crate::policy::snapshot::DialectId;
 use crate::policy::{Party, Snapshot};
 use crate::sip::header::Name;
+use crate::sip::net::ListenerId;
 
 /// What was agreed with a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,18 +181,21 @@ impl Engine {
         same
     }
 
-    /// The dialect of whoever sent a request: a peer's, or plain for a user.
-    pub(super) fn own_dialect(&self, who: Party) -> DialectId {
+    /// The dialect of whoever sent a request: a peer's, or a user's by the listener it came in by.
+    pub(super) fn own_dialect(&self, who: Party, listener: Option<ListenerId>) -> DialectId {
         match who {
             Party::Peer(id) => self.snapshot.peer(id).map(|p| p.dialect).unwrap_or_default(),
-            Party::User(_) => DialectId::default(),
+            Party::User(_) => {
+                let listener = listener.and_then(|id| self.snapshot.listener(id));
+                listener.map(|l| l.dialect).unwrap_or_default()
+            }
         }
     }
 
     /// What was agreed under another configuration: the dialect its peer speaks now, if that knows the form; else the one
     /// of the same name, else plain PIDF.
     pub(super) fn followed(&self, showing: Showing, who: Party, old: &Snapshot) -> Showing {
-        let now = self.own_dialect(who);
+        let now = self.own_dialect(who, None);
         let knows = |d: &&Arc<Dialect>| d.presence.formats.contains(&showing.format);
         let dialect = match who {
             Party::Peer(_) if self.snapshot.dialect(now).is_some_and(|d| knows(&d)) => Some(now),

@@ -70,6 +70,13 @@ impl Sim {
         Self::peer("probe: { interval: 30s, down_after: 1 }")
     }
 
+    /// With a second listener, over TCP, whose clients speak a dialect.
+    pub(super) fn with_clients_of(dialect: &str) -> Self {
+        let tcp = format!("}}, {{ name: tcp, transport: tcp, bind: [\"127.0.0.1:5060\"], dialect: {dialect} }}]");
+        let config = CONFIG.replace("5060\"] }]", &format!("5060\"] {tcp}")) + "notify: { min_interval: 0s }\n";
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
     /// With other settings of the peer than that it is not probed.
     pub(super) fn peer(settings: &str) -> Self {
         let config = CONFIG.replace("probe: \"off\"", settings) + "notify: { min_interval: 0s }\n";
@@ -144,10 +151,7 @@ impl Sim {
                         Destination::Datagram { to, .. }
                         | Destination::Peer { to, .. }
                         | Destination::Contact { to } => to,
-                        Destination::Flow(flow) => match self.flows.get(&flow) {
-                            Some(remote) => *remote,
-                            None => continue,
-                        },
+                        Destination::Flow(flow) => self.flows.get(&flow).copied().unwrap_or_else(|| stream(flow.0)),
                     };
                     self.sent.push((to, String::from_utf8_lossy(&wire).into_owned()));
                 }
@@ -261,6 +265,25 @@ impl Sim {
     pub(super) fn receive_over(&mut self, source: Source, text: &str) {
         self.input(Input::Message {
             source,
+            bytes: text.as_bytes(),
+            framing: Framing::Stream,
+        });
+    }
+
+    /// A connection of a client to the second listener.
+    pub(super) fn connect(&mut self, number: u64) {
+        let identity = Arc::new(crate::policy::Identity::no_tls("tcp"));
+        self.input(Input::Opened {
+            source: streamed(number),
+            identity,
+            peer: None,
+        });
+    }
+
+    /// A message over such a connection.
+    pub(super) fn receive_by(&mut self, number: u64, text: &str) {
+        self.input(Input::Message {
+            source: streamed(number),
             bytes: text.as_bytes(),
             framing: Framing::Stream,
         });
@@ -392,12 +415,14 @@ impl Sim {
 fn engine(snapshot: &Arc<crate::policy::Snapshot>, now: Now, seed: u8) -> Engine {
     let setup = Setup {
         snapshot: Arc::clone(snapshot),
-        listeners: vec![ListenerAddress {
-            id: ListenerId(0),
-            transport: Transport::Udp,
-            bound: "127.0.0.1:5060".parse().unwrap(),
-            advertised: "127.0.0.1:5060".into(),
-        }],
+        listeners: [(0, Transport::Udp), (1, Transport::Tcp)]
+            .map(|(id, transport)| ListenerAddress {
+                id: ListenerId(id),
+                transport,
+                bound: "127.0.0.1:5060".parse().unwrap(),
+                advertised: "127.0.0.1:5060".into(),
+            })
+            .into(),
         random: Random::from_seed([seed; 32]),
         durable: true,
         route_key: [7; 16],
@@ -405,7 +430,22 @@ fn engine(snapshot: &Arc<crate::policy::Snapshot>, now: Now, seed: u8) -> Engine
     Engine::new(setup, now)
 }
 
-fn challenge(message: &str) -> Option<(&'static str, String)> {
+/// Where a connection comes from.
+pub(super) fn stream(number: u64) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 2], 40_000 + number as u16))
+}
+
+fn streamed(number: u64) -> Source {
+    Source {
+        transport: Transport::Tcp,
+        remote: stream(number),
+        local: "127.0.0.1:5060".parse().unwrap(),
+        listener: Some(ListenerId(1)),
+        flow: Some(crate::sip::net::FlowId(number)),
+    }
+}
+
+pub(super) fn challenge(message: &str) -> Option<(&'static str, String)> {
     match message.get(8..11)? {
         "401" => Some(("Authorization", header(message, "WWW-Authenticate")?)),
         "407" => Some(("Proxy-Authorization", header(message, "Proxy-Authenticate")?)),

@@ -30,6 +30,8 @@ pub(super) enum Undo {
         origin: Origin,
         expires_wall_ms: u64,
     },
+    /// A contact list and rights as they were.
+    Roaming(Box<(Aor, super::lcs::Kept)>),
     /// A message was not kept yet.
     Message { mailbox: SlotId, id: [u8; 16] },
 }
@@ -57,6 +59,7 @@ impl Engine {
                 origin,
                 expires_wall_ms,
             } => self.take_back_refresh(now, subscription, origin, expires_wall_ms),
+            Undo::Roaming(before) => self.take_back_roaming(*before),
             Undo::Message { mailbox, id } => self.forget_message(mailbox, id),
         }
     }
@@ -91,6 +94,7 @@ impl Engine {
                 Some(record::publication(entry))
             }
             b's' => self.subscription_value(self.presence.tagged(part)?),
+            b'k' | b'e' => self.roaming_value(kind, owner),
             b'u' => self.upstream_value(key),
             b'm' => self.messages.get(&Aor::parse(owner)?, part).map(Into::into),
             _ => None,

@@ -70,6 +70,8 @@ pub struct Listener {
     pub client_certificate: ClientCertificate,
     /// What Via, Contact and Record-Route say instead of the socket's address.
     pub advertise: Option<HostPort>,
+    /// Dialect of the users' clients that come in by it.
+    pub dialect: DialectId,
     /// Where it is written.
     pub rule: RuleRef,
 }

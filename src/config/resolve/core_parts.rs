@@ -111,6 +111,7 @@ impl Resolver<'_> {
             .advertise
             .as_ref()
             .and_then(|a| self.read(here, a, |text| advertised(text)));
+        let dialect = self.client_dialect(here, at.dialect.as_ref(), transport);
         let rule = here.rule("listener", at.place);
         Some(Listener {
             id: ListenerId(u16::try_from(before.len()).unwrap_or(u16::MAX)),
@@ -119,6 +120,7 @@ impl Resolver<'_> {
             bind,
             client_certificate,
             advertise,
+            dialect,
             rule,
         })
     }
@@ -216,6 +218,7 @@ fn default_listeners() -> Vec<Listener> {
         ],
         client_certificate,
         advertise: None,
+        dialect: crate::policy::snapshot::DialectId::default(),
         rule: RuleRef::built_in("listener"),
     };
     vec![

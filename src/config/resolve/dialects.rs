@@ -9,6 +9,7 @@ use crate::config::mappings;
 use crate::config::written::Mappings;
 use crate::dialect::{Dialect, built_in};
 use crate::policy::snapshot::DialectId;
+use crate::sip::net::Transport;
 
 impl Resolver<'_> {
     /// All dialects; the index is the [`DialectId`].
@@ -30,6 +31,45 @@ impl Resolver<'_> {
                 built_in().to_vec()
             }
         }
+    }
+
+    /// The dialect of a listener's clients.
+    pub(super) fn client_dialect(
+        &mut self,
+        here: Here<'_>,
+        at: Option<&At<String>>,
+        transport: Transport,
+    ) -> DialectId {
+        let id = self.dialect(here, at);
+        let dialect = self.dialects.get(usize::from(id.0));
+        let streams_only = dialect.is_some_and(|d| d.sip.digest_uri_null || d.sip.roaming);
+        if let Some(at) = at.filter(|_| streams_only && !transport.is_reliable()) {
+            let what = format!("clients of `{}` sign in over streams only", at.value);
+            self.error(
+                here,
+                at.place,
+                what,
+                "use `transport: tcp` or `transport: tls`, or drop `dialect`",
+            );
+        }
+        id
+    }
+
+    /// The dialect of a peer: none that loosens what a password must prove.
+    pub(super) fn peer_dialect(&mut self, here: Here<'_>, at: Option<&At<String>>) -> DialectId {
+        let id = self.dialect(here, at);
+        let dialect = self.dialects.get(usize::from(id.0));
+        let of_clients = dialect.is_some_and(|d| d.sip.digest_uri_null || d.sip.roaming);
+        if let Some(at) = at.filter(|_| of_clients) {
+            let what = format!("`{}` is a dialect of clients that register here", at.value);
+            self.error(
+                here,
+                at.place,
+                what,
+                "name it at a listener; a server has the dialect without `-clients`",
+            );
+        }
+        id
     }
 
     pub(super) fn dialect(&mut self, here: Here<'_>, at: Option<&At<String>>) -> DialectId {

@@ -145,9 +145,9 @@ impl Resolver<'_> {
         let written = &main.written;
         let domains = self.domains(here, &written.domains);
         let identity = self.identity(here, written.identity.as_ref(), &domains);
+        self.dialects = self.dialects(here, &written.mappings);
         let listeners = self.listeners(here, written.listeners.as_deref());
 
-        self.dialects = self.dialects(here, &written.mappings);
         let peer_files =
             || core::iter::once((here, &written.peers)).chain(parts.iter().map(|p| (Here::of(p), &p.written.peers)));
         let route_files =

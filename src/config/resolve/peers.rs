@@ -90,7 +90,7 @@ impl Resolver<'_> {
             .next_hop
             .as_ref()
             .and_then(|hop| self.read(here, hop, |text| value::next_hop(text)));
-        let dialect = self.dialect(here, at.dialect.as_ref());
+        let dialect = self.peer_dialect(here, at.dialect.as_ref());
         let secure = accept.contains(&Transport::Tls) && transport == Transport::Tls;
         Peer {
             name: at.name.value.as_str().into(),

@@ -106,6 +106,8 @@ pub struct Listener {
     pub client_certificate: Option<At<WrittenClientCertificate>>,
     /// Host and port that Via, Contact and Record-Route say instead of the socket's address.
     pub advertise: Option<At<String>>,
+    /// Dialect of the users' clients that come in by it; peers have their own. Default: rfc.
+    pub dialect: Option<At<String>>,
 }
 
 /// A transport.

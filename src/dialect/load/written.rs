@@ -47,6 +47,9 @@ pub struct Sip {
     pub branchless: Option<bool>,
     /// `uri="(null)"` in Digest; only for clients of our registrar. Default: false.
     pub digest_uri_null: Option<bool>,
+    /// Contact lists and rights are kept here for its users, who set them and their state by SERVICE; only for clients of
+    /// our registrar. Default: false.
+    pub roaming: Option<bool>,
     /// `epid` goes back in later requests. Default: false.
     pub keep_epid: Option<bool>,
     /// Contacts carry `maddr`. Default: false.
@@ -193,6 +196,7 @@ impl Sip {
         set(&mut sip.cseq_may_fall, self.cseq_may_fall.as_ref());
         set(&mut sip.branchless, self.branchless.as_ref());
         set(&mut sip.digest_uri_null, self.digest_uri_null.as_ref());
+        set(&mut sip.roaming, self.roaming.as_ref());
         set(&mut sip.keep_epid, self.keep_epid.as_ref());
         set(&mut sip.contact_maddr, self.contact_maddr.as_ref());
         set(&mut sip.expires_optional, self.expires_optional.as_ref());

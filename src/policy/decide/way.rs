@@ -124,6 +124,14 @@ impl<T: Trace> Judge<'_, T> {
             _ => None,
         };
         let Some(peer) = far.and_then(|id| snapshot.peer(id)) else {
+            if let Some(listener) = self.facts.listener.and_then(|id| snapshot.listener(id))
+                && listener.dialect != DialectId::default()
+            {
+                let name = snapshot.dialect(listener.dialect).map_or("rfc", |d| &d.name);
+                let because = format_args!("{name}, as clients of listener {}", listener.name);
+                self.allow(Step::Dialect, Some(&listener.rule), because);
+                return listener.dialect;
+            }
             self.pass(Step::Dialect, Verdict::NotConfigured, None, format_args!("plain rfc"));
             return DialectId::default();
         };
