@@ -10,6 +10,7 @@ pub mod acl;
 pub mod addresses;
 mod decide;
 pub mod decision;
+pub mod dialplan;
 pub mod facts;
 pub mod identity;
 pub mod names;
