@@ -217,6 +217,7 @@ impl Engine {
             looped,
             over: seen.over,
             held: &self.presence.held_by_peer,
+            watched: None,
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, trace))

@@ -131,6 +131,7 @@ fn is_withdrawn(plan: &Plan, party: Party, watcher: &str, about: Option<&Aor>) -
             }
             Withdrawn::Presence(_, address) => about.is_some_and(|aor| aor.to_string() == *address),
             Withdrawn::Domain(domain) => is_about(domain),
+            Withdrawn::Assigned(..) | Withdrawn::Names => false,
             Withdrawn::Peer(..) | Withdrawn::User(..) | Withdrawn::Acl => false,
         })
 }
