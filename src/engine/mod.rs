@@ -8,6 +8,7 @@
 mod auth;
 mod buffers;
 mod commit;
+mod contract;
 mod delivered;
 mod ends;
 mod facts;
@@ -21,6 +22,7 @@ mod loops;
 mod merged;
 mod messages;
 mod misled;
+mod naming;
 mod notifier;
 mod outbound;
 mod owner;
@@ -43,7 +45,11 @@ mod undo;
 mod upstream;
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 mod durability_tests;
+#[cfg(test)]
+mod naming_tests;
 #[cfg(test)]
 mod presence_tests;
 #[cfg(test)]
@@ -73,6 +79,7 @@ use crate::sip::random::Random;
 use crate::sip::time::Now;
 use crate::sip::transaction::{Layer, Timers};
 
+pub use contract::ContractStatus;
 pub use ends::Ends;
 pub use record::RestoreError;
 pub use status::{PeerStatus, RegistrationStatus, Status, SubscriptionStatus};
@@ -326,6 +333,7 @@ pub struct Engine {
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
     rates: rates::Rates,
+    contracts: contract::Contracts,
     merged: merged::Merged,
     route_key: [u8; 16],
     counters: Counters,
@@ -376,6 +384,7 @@ impl Engine {
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
+            contracts: contract::Contracts::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
             draining: false,
@@ -384,6 +393,7 @@ impl Engine {
             listeners,
             snapshot,
         };
+        engine.start_contracts(now);
         engine.start_peers(now);
         engine
     }

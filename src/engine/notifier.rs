@@ -302,9 +302,12 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        if subscription.in_flight || subscription.unconfirmed > 0 {
+        if subscription.in_flight || subscription.unconfirmed > 0 || self.contract_holds_notify(now, id) {
             return;
         }
+        let Some(subscription) = self.presence.subscriptions.get(id) else {
+            return;
+        };
         let to = match (subscription.tried_flow, subscription.reach.origin.flow) {
             (true, Some(flow)) => Destination::Flow(flow),
             _ => self.destination(&subscription.reach, subscription.dialog.next_uri()),
@@ -331,6 +334,7 @@ impl Engine {
         let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
+        let document = self.document_as_asked(id)?;
         let subscription = self.presence.subscriptions.get_mut(id)?;
         let resource = self.presence.resources.get(subscription.resource)?;
         let left = subscription.expires_wall_ms.saturating_sub(now.wall_ms).div_ceil(1000);
@@ -362,7 +366,7 @@ impl Engine {
         };
         request
             .display(b"Subscription-State", &state)
-            .body(Some((PIDF.as_bytes(), &resource.body)));
+            .body(Some((PIDF.as_bytes(), &document)));
         Some((self.buffers.finish(buffer), past_ceiling))
     }
 

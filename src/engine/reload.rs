@@ -33,6 +33,7 @@ impl Engine {
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
         self.rates.follow(plan);
+        self.follow_contracts(now, plan);
         self.forget_users(now, plan, &old);
         if old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();
@@ -54,7 +55,9 @@ impl Engine {
                     true => Reason::NoResource,
                     false => Reason::Rejected,
                 };
-                (lost || is_withdrawn(plan, s.reach.party, &s.watcher(), about)).then_some((id, reason))
+                let withdrawn =
+                    || is_withdrawn(plan, s.reach.party, &s.watcher(), about) || self.loses_its_name(plan, next, s);
+                (lost || withdrawn()).then_some((id, reason))
             })
             .collect();
         for (id, reason) in all {

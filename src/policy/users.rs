@@ -187,7 +187,7 @@ fn hash(user: impl Iterator<Item = u8>, host: &[u8]) -> u64 {
 }
 
 /// The bytes of a user part with `%hh` undone (RFC 3261 19.1.4); a broken escape stays as it is.
-pub(super) fn unescaped(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(crate) fn unescaped(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = raw;
     core::iter::from_fn(move || {
         let (&first, tail) = rest.split_first()?;

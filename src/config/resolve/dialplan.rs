@@ -81,10 +81,14 @@ impl Resolver<'_> {
         let mut plan = Dialplan {
             numbers: self.numbers(here, &written.numbers),
             dial: written.dial.iter().filter_map(|at| self.dial_rule(here, at)).collect(),
-            peers: vec![None; peers.list.len()],
+            peers: if written.peers.is_empty() {
+                Vec::new()
+            } else {
+                vec![None; peers.list.len()]
+            },
         };
         for (name, at) in &written.peers {
-            let Some((id, _)) = peers.id(name) else {
+            let Some((id, peer)) = peers.id(name) else {
                 let help = match nearest(name, peers.names()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "name a peer of the configuration".to_owned(),
@@ -93,6 +97,15 @@ impl Resolver<'_> {
                 continue;
             };
             let numbers = self.peer_numbers(here, at);
+            if let Some(host) = numbers
+                .host
+                .as_ref()
+                .filter(|h| peer.domains.get(h.as_bytes()).is_none())
+            {
+                let place = at.host.as_ref().map_or(at.place, |h| h.place);
+                let help = "add it to `domains` of the peer: what comes from there says so in From";
+                self.error(here, place, format!("peer {name} may not speak for `{host}`"), help);
+            }
             if let Some(place) = plan.peers.get_mut(usize::from(id.0)) {
                 *place = Some(numbers);
             }
