@@ -163,7 +163,7 @@ mod tests {
         let text = render(&Answers {
             status: json!({ "version": "1.0", "uptime_s": 7, "draining": true, "requests": 12 }),
             store: json!({ "failure": "no \"room\"\nat all" }),
-            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }, { "name": "e", "state": "unprobed" }]),
+            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }, { "name": "e", "state": "unprobed", "contract": { "messages": 20, "stale_ms": 7 } }]),
             certificates: json!({ "expired": 3 }),
         });
         for line in [
@@ -176,6 +176,8 @@ mod tests {
             "trestle_peer_up{peer=\"b\\\\c\"} 1",
             "trestle_peer_up{peer=\"d\"} 0",
             "trestle_peer_connections{peer=\"b\\\\c\"} 2",
+            "trestle_contract_rate{peer=\"e\"} 20",
+            "trestle_contract_stale_milliseconds{peer=\"e\"} 7",
             "trestle_certificates_refused_total{reason=\"expired\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");

@@ -118,6 +118,16 @@ mod tests {
     }
 
     #[test]
+    fn what_only_some_have_is_a_column_too() {
+        let contract = json!({ "messages": 20, "waiting": 3, "stale_ms": 150 });
+        let rows = json!([{ "name": "b" }, { "name": "c", "contract": contract }]);
+        assert_eq!(
+            table("peers", &rows),
+            "NAME  CONTRACT\nb     -\nc     messages 20, waiting 3, stale 150ms\n"
+        );
+    }
+
+    #[test]
     fn seconds_are_told_in_units() {
         for (seconds, shown) in [
             (0, "0s"),
