@@ -58,6 +58,7 @@ fn deciding(c: &mut Criterion) {
     let (snapshot, source) = (stage::snapshot(), stage::source(stage::NEAR));
     let identity = Identity::no_tls("none");
     let uri = |user, host| UriFacts {
+        number_params: b"",
         scheme: Scheme::Sip,
         user: Some(user),
         host,
@@ -81,6 +82,7 @@ fn deciding(c: &mut Criterion) {
         looped: false,
         over: Over::default(),
         held: &[],
+        watched: None,
     };
     assert_eq!(decide(&snapshot, &facts, &mut ()).status(), None, "it is allowed");
     c.bench_function("decide/a message from peer to peer", |b| {

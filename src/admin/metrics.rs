@@ -34,6 +34,31 @@ const COUNTED: [(&str, &str, &str); 15] = [
     ),
 ];
 
+/// How contracts with peers stand: field of the peer's contract, name, what it means.
+const CONTRACTS: [(&str, &str, &str); 5] = [
+    (
+        "messages",
+        "contract_rate",
+        "Requests a second that the peer is promised not to get more of",
+    ),
+    (
+        "tokens",
+        "contract_tokens",
+        "Requests that could go to the peer at once",
+    ),
+    (
+        "waiting",
+        "contract_waiting",
+        "Requests to the peer that wait for their turn",
+    ),
+    (
+        "stale_ms",
+        "contract_stale_milliseconds",
+        "How long the oldest state that waits for the peer has been waiting",
+    ),
+    ("watched", "contract_watched", "Distinct addresses watched at the peer"),
+];
+
 /// What the bridge answers to the questions that the numbers are made of.
 pub(super) struct Answers {
     pub(super) status: Value,
@@ -83,6 +108,15 @@ pub(super) fn render(answers: &Answers) -> String {
         let held = number(&peer["connections"]);
         sample(&mut out, "peer_connections", &[("peer", text(&peer["name"]))], held);
     }
+    for (field, name, help) in CONTRACTS {
+        let held = |peer: &Value| peer["contract"][field].as_u64();
+        if peers().any(|peer| held(peer).is_some()) {
+            family(&mut out, name, "gauge", help);
+        }
+        for (peer, value) in peers().filter_map(|peer| Some((peer, held(peer)?))) {
+            sample(&mut out, name, &[("peer", text(&peer["name"]))], value);
+        }
+    }
     let name = "certificates_refused_total";
     family(&mut out, name, "counter", "Certificates refused, by the reason");
     for (reason, count) in answers.certificates.as_object().into_iter().flatten() {
@@ -129,7 +163,7 @@ mod tests {
         let text = render(&Answers {
             status: json!({ "version": "1.0", "uptime_s": 7, "draining": true, "requests": 12 }),
             store: json!({ "failure": "no \"room\"\nat all" }),
-            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }, { "name": "e", "state": "unprobed" }]),
+            peers: json!([{ "name": "b\\c", "state": "up", "connections": 2 }, { "name": "d", "state": "down" }, { "name": "e", "state": "unprobed", "contract": { "messages": 20, "stale_ms": 7 } }]),
             certificates: json!({ "expired": 3 }),
         });
         for line in [
@@ -142,6 +176,8 @@ mod tests {
             "trestle_peer_up{peer=\"b\\\\c\"} 1",
             "trestle_peer_up{peer=\"d\"} 0",
             "trestle_peer_connections{peer=\"b\\\\c\"} 2",
+            "trestle_contract_rate{peer=\"e\"} 20",
+            "trestle_contract_stale_milliseconds{peer=\"e\"} 7",
             "trestle_certificates_refused_total{reason=\"expired\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Subcommand, as it is called, and what its help ends with.
-const EXAMPLES: [(&[&str], &str); 13] = [
+const EXAMPLES: [(&[&str], &str); 14] = [
     (
         &["run"],
         "  trestle run --config /etc/trestle/bridge.yaml
@@ -25,6 +25,11 @@ const EXAMPLES: [(&[&str], &str); 13] = [
         "  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
   trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence \\
       --cert their.pem --json",
+    ),
+    (
+        &["dial"],
+        "  trestle dial 18005551212
+  trestle dial 'tel:1001;phone-context=dialstring' --peer ucm --json",
     ),
     (
         &["completions"],

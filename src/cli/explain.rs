@@ -18,7 +18,9 @@ use crate::policy::decision::{Allow, Party};
 use crate::policy::identity::CertNames;
 use crate::policy::snapshot::ClientCertificate;
 use crate::policy::trace::{Record, Recorded};
-use crate::policy::{AuthState, Decision, Facts, Identity, Over, Peer, Snapshot, Target, UriFacts, Verdict, decide};
+use crate::policy::{
+    AuthState, Decision, Facts, Identity, Over, Peer, Snapshot, Target, UriFacts, Verdict, Watched, decide,
+};
 use crate::sip::net::{ListenerId, PeerId, Transport};
 
 /// Say what the bridge would decide about a request, and why.
@@ -60,9 +62,26 @@ pub struct Args {
     /// Assume that the sender, peer or user, holds so many subscriptions here already.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub held: u32,
+    /// Assume that so many addresses are watched at the peer it goes to, this one not among them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub watched: u32,
     /// Machine-readable output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// So many addresses are watched at every peer, none of them the one that is asked about.
+#[derive(Debug)]
+struct Assumed(u32);
+
+impl Watched for Assumed {
+    fn count(&self, _: PeerId) -> u32 {
+        self.0
+    }
+
+    fn has(&self, _: PeerId, _: &UriFacts<'_>) -> bool {
+        false
+    }
 }
 
 /// Exits 0 when the request is allowed, 1 when it is refused or challenged, 2 when the question makes no sense.
@@ -101,6 +120,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         .and_then(|p| p.addresses.first())
         .map(ipnet::IpNet::addr);
     let held = vec![args.held; snapshot.peers.len()];
+    let watched = Assumed(args.watched);
     let over = Over {
         subscriptions: peer.is_none() && args.held >= snapshot.presence.max_subscriptions,
         ..Over::default()
@@ -122,6 +142,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         looped: false,
         over,
         held: &held,
+        watched: Some(&watched),
     };
     let mut record = Record::default();
     let decision = decide(snapshot, &facts, &mut record);

@@ -6,8 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::policy::aliases::AliasName;
+use crate::policy::dialplan::{DialRule, Prefix};
 use crate::policy::names::same;
 use crate::policy::routes::{Pattern, RouteSet};
+use crate::policy::rule::RuleRef;
 use crate::policy::{Listener, Peer, Snapshot, User, UserId};
 use crate::sip::net::PeerId;
 
@@ -61,6 +64,10 @@ pub enum Withdrawn {
     PeerDomain(PeerId, Arc<str>),
     /// A user is gone, disabled as a client, or has another password.
     User(UserId, String),
+    /// Local users are no longer assigned to a peer.
+    Assigned(PeerId, Arc<str>, Vec<Arc<str>>),
+    /// Names mean other people now: what was asked for by them ends.
+    Names,
     /// A user may no longer be watched.
     Presence(UserId, String),
     /// A domain is local no more.
@@ -136,6 +143,7 @@ pub fn plan(old: &Snapshot, new: &Snapshot) -> Plan {
     peers(&mut plan, old, new);
     routes(&mut plan, old, new);
     users(&mut plan, old, new);
+    dialplan(&mut plan, old, new);
     acl(&mut plan, old, new);
     settings(&mut plan, old, new);
     plan
@@ -197,6 +205,10 @@ fn peers(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
         if !trusts(peer, next) {
             plan.withdrawn.push(Withdrawn::Peer(id, peer.name.clone()));
         }
+        let lost = unassigned(old, new, peer, next);
+        if !lost.is_empty() {
+            plan.withdrawn.push(Withdrawn::Assigned(id, peer.name.clone(), lost));
+        }
         for (domain, _) in peer
             .domains
             .iter()
@@ -208,6 +220,25 @@ fn peers(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     for peer in new.peers.iter().filter(|p| old.peers.iter().all(|o| o.name != p.name)) {
         plan.note(Kind::Peer, &*peer.name, Change::Added);
     }
+}
+
+/// The users who were assigned to a peer and are not any more.
+fn unassigned(old: &Snapshot, new: &Snapshot, before: &Peer, after: &Peer) -> Vec<Arc<str>> {
+    let Some(now) = &after.assigned else { return Vec::new() };
+    let had = |id| before.assigned.as_ref().is_none_or(|a| a.has(id));
+    let has = |user: &User| {
+        new.users
+            .find_plain(&user.user, &user.domain)
+            .is_some_and(|id| now.has(id))
+    };
+    let lost = old.users.iter().filter(|(id, user)| had(*id) && !has(user));
+    lost.map(|(_, user)| user.address().into()).collect()
+}
+
+/// The patterns that are assigned, without their places.
+fn assigned(peer: &Peer) -> Option<Vec<&str>> {
+    let list = peer.assigned.as_ref()?;
+    Some(list.patterns.iter().map(|(pattern, _)| &**pattern).collect())
 }
 
 /// Whether whatever proved to be `old` still proves to be `new`: nothing that counted then is missing now.
@@ -233,6 +264,8 @@ fn trusts(old: &Peer, new: &Peer) -> bool {
 fn peer_alike(a: &Peer, b: &Peer) -> bool {
     let domains = |p: &Peer| p.domains.iter().map(|(d, _)| d.clone()).collect::<Vec<_>>();
     domains(a) == domains(b)
+        && assigned(a) == assigned(b)
+        && (a.contract, a.subscription_timeout) == (b.contract, b.subscription_timeout)
         && (&a.transit, a.transport, &a.accept, &a.next_hop, &a.addresses, &a.tls)
             == (&b.transit, b.transport, &b.accept, &b.next_hop, &b.addresses, &b.tls)
         && (
@@ -292,7 +325,11 @@ fn users(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
         plan.users.push(goes_on.map(|(next, _)| next));
         let changed = match next {
             None => Some(Change::Removed),
-            Some((_, n)) if goes_on.is_none() || (n.presence, n.client) != (user.presence, user.client) => {
+            Some((_, n))
+                if goes_on.is_none()
+                    || (n.presence, n.client) != (user.presence, user.client)
+                    || names(n) != names(user) =>
+            {
                 Some(Change::Changed)
             }
             Some(_) => None,
@@ -310,6 +347,55 @@ fn users(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     for (_, user) in new.users.iter().filter(|(_, user)| find(old, user).is_none()) {
         plan.note(Kind::User, user.address(), Change::Added);
     }
+}
+
+/// Further names of a user, without their places.
+fn names(user: &User) -> Vec<&AliasName> {
+    user.aliases.iter().map(|alias| &alias.name).collect()
+}
+
+/// Whether numbers and names are read as before; the places of the rules do not count.
+fn dialplan(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
+    let alike = same_plan(old, new);
+    if !alike {
+        plan.note(Kind::Settings, "dialplan", Change::Changed);
+    }
+    let lost = old.users.iter().any(|(_, user)| {
+        let now = new
+            .users
+            .find_plain(&user.user, &user.domain)
+            .and_then(|id| new.user(id));
+        let kept = |name: &AliasName| now.is_some_and(|now| now.aliases.iter().any(|a| a.name == *name));
+        !user.aliases.iter().all(|alias| kept(&alias.name))
+    });
+    if lost || !alike {
+        plan.withdrawn.push(Withdrawn::Names);
+    }
+}
+
+fn same_plan(old: &Snapshot, new: &Snapshot) -> bool {
+    let (a, b) = (&old.dialplan.numbers, &new.dialplan.numbers);
+    let code = |code: &Option<(Arc<str>, RuleRef)>| code.as_ref().map(|(digits, _)| digits.clone());
+    let prefix = |r: &Prefix| (r.digits, r.begins.clone(), r.remove, r.add.clone());
+    let dial = |r: &DialRule| (r.digits, r.begins.clone(), r.remove, r.add.clone());
+    let peers = |s: &Snapshot| -> Vec<_> {
+        let all = s.peers().filter_map(|(id, peer)| Some((peer, s.dialplan.peer(id)?)));
+        all.map(|(peer, n)| {
+            let texts = (peer.name.clone(), n.strip.clone(), n.prefix.clone());
+            (texts, n.host.clone(), n.phone, n.from)
+        })
+        .collect()
+    };
+    (&a.separators, &a.extensions, &a.national, &a.local) == (&b.separators, &b.extensions, &b.national, &b.local)
+        && (code(&a.country), code(&a.area)) == (code(&b.country), code(&b.area))
+        && a.rules.iter().map(prefix).eq(b.rules.iter().map(prefix))
+        && old
+            .dialplan
+            .dial
+            .iter()
+            .map(dial)
+            .eq(new.dialplan.dial.iter().map(dial))
+        && peers(old) == peers(new)
 }
 
 fn acl(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
@@ -376,6 +462,11 @@ impl fmt::Display for Withdrawn {
             Self::Peer(_, name) => write!(f, "trust in peer {name} ends: its connections and dialogs end"),
             Self::PeerDomain(_, name) => write!(f, "a peer may no longer speak for {name}: those dialogs end"),
             Self::User(_, name) => write!(f, "user {name} must prove itself anew: its dialogs end"),
+            Self::Assigned(_, name, users) => {
+                let who = users.join(", ");
+                write!(f, "{who}: no longer assigned to peer {name}, what they have there ends")
+            }
+            Self::Names => f.write_str("numbers or aliases mean something else: what was asked for by them ends"),
             Self::Presence(_, name) => write!(f, "{name} may no longer be watched: its watchers' dialogs end"),
             Self::Domain(name) => write!(f, "{name} is local no more: its dialogs end"),
             Self::Acl => f.write_str("fewer may connect: open connections are judged again"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod numbers;
 mod plans;
 
 use super::error::Source;
@@ -66,7 +67,18 @@ impl World for Memory {
 }
 
 pub(crate) fn snapshot(text: &str) -> Snapshot {
-    let world = Memory::with(&[("bridge.yaml", text), ("ca.pem", ""), ("pin.pem", ""), ("crl.pem", "")]);
+    snapshot_with(text, "")
+}
+
+/// As [`snapshot`], beside a dial plan that the configuration names `plan.yaml`.
+pub(crate) fn snapshot_with(text: &str, plan: &str) -> Snapshot {
+    let world = Memory::with(&[
+        ("bridge.yaml", text),
+        ("plan.yaml", plan),
+        ("ca.pem", ""),
+        ("pin.pem", ""),
+        ("crl.pem", ""),
+    ]);
     load_from(Path::new("bridge.yaml"), &world)
         .map(|l| l.snapshot)
         .unwrap_or_else(|p| panic!("{p}"))
@@ -151,6 +163,7 @@ fn the_full_file_resolves() {
         ("bridge.yaml", FULL),
         ("$ALICE", "secret"),
         ("bob.secret", "s3cret\r\n"),
+        ("plan.yaml", "numbers: { rules: [{ digits: 4, add: \"+1555\" }] }"),
         ("b-ca.pem", ""),
         ("b.crl", ""),
         ("b.pem", ""),
@@ -161,7 +174,7 @@ fn the_full_file_resolves() {
     ]);
     let loaded = load_from(Path::new("bridge.yaml"), &world).unwrap_or_else(|p| panic!("{p}"));
     let snapshot = loaded.snapshot;
-    assert_eq!(loaded.files.len(), 2);
+    assert_eq!(loaded.files.len(), 3);
     assert_eq!(snapshot.local_domain(b"A2.EXAMPLE."), Some(DomainId(1)));
     assert_eq!(snapshot.peer_named("c"), Some(PeerId(1)));
     let bob = snapshot

@@ -1,6 +1,6 @@
 //! From a message view to the facts that `decide` judges. Everything stays borrowed.
 
-use crate::policy::{AuthState, Facts, Identity, InDialog, Over, Scheme, UriFacts};
+use crate::policy::{AuthState, Facts, Identity, InDialog, Over, Scheme, UriFacts, Watched};
 use crate::sip::field::EventHeader;
 use crate::sip::header::Name;
 use crate::sip::message::{Essentials, Malformed, View};
@@ -16,6 +16,7 @@ pub(super) struct Known<'a> {
     pub(super) looped: bool,
     pub(super) over: Over,
     pub(super) held: &'a [u32],
+    pub(super) watched: Option<&'a dyn Watched>,
 }
 
 /// Gathers the facts of one request; fails when a URI that matters cannot be read.
@@ -53,6 +54,7 @@ pub(super) fn gather<'a>(
         looped: known.looped,
         over: known.over,
         held: known.held,
+        watched: known.watched,
     })
 }
 
@@ -70,6 +72,11 @@ fn uri_facts<'a>(uri: &Uri<'a>) -> UriFacts<'a> {
         },
         user: uri.user,
         host: uri.host_bytes(),
+        number_params: if uri.scheme == uri::Scheme::Tel {
+            uri.params.raw()
+        } else {
+            b""
+        },
         port: uri.port,
         maddr: uri.params.get(b"maddr").is_some(),
     }

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::loops;
+use super::naming::Names;
 use super::reply::{Answer, Request, phrase};
 use super::slots::SlotId;
 use super::timers::Kind;
 use super::{Engine, Output};
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, View};
-use crate::sip::net::{Destination, Source};
+use crate::sip::net::{Destination, PeerId, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::write;
@@ -49,7 +50,7 @@ impl Hop {
 }
 
 /// How a request is sent on.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Manner<'a> {
     /// Our own Route values to take off the top.
     pub(super) drop_routes: usize,
@@ -59,6 +60,10 @@ pub(super) struct Manner<'a> {
     pub(super) timeout_ms: u64,
     /// Credentials for us are not passed on.
     pub(super) strip_credentials: bool,
+    /// From and To as they are called there.
+    pub(super) names: Option<Box<Names>>,
+    /// The peer it goes to, whose contract may let it wait.
+    pub(super) contract: Option<PeerId>,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,8 @@ struct Leg {
     next: usize,
     client: Option<ClientId>,
     provisional: bool,
+    /// A contract lets it wait for its turn.
+    waiting: bool,
 }
 
 /// One forwarded request.
@@ -82,6 +89,8 @@ pub(super) struct Forward {
     drop_routes: usize,
     record_route: Option<SmallVec<[u8; 48]>>,
     strip_credentials: bool,
+    names: Option<Box<Names>>,
+    contract: Option<PeerId>,
     legs: SmallVec<[Leg; 1]>,
     /// What tells a loop from a spiral when the request comes back.
     target: u64,
@@ -99,6 +108,29 @@ pub(super) struct Forward {
 }
 
 impl Forward {
+    /// The peer whose contract the request keeps to.
+    pub(super) fn contract(&self) -> Option<PeerId> {
+        self.contract
+    }
+
+    /// A leg waits for its turn.
+    pub(super) fn wait(&mut self, leg: usize) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            (leg.client, leg.waiting) = (None, true);
+        }
+    }
+
+    /// Whether a leg still waits for its turn.
+    pub(super) fn is_waiting(&self, leg: usize) -> bool {
+        self.legs.get(leg).is_some_and(|leg| leg.waiting)
+    }
+
+    fn wait_no_more(&mut self) {
+        for leg in &mut self.legs {
+            leg.waiting = false;
+        }
+    }
+
     /// Keeps the best final answer that is not 2xx.
     fn offer(&mut self, status: u16, wire: Bytes) {
         if self.best.as_ref().is_none_or(|(best, _)| rank(status) < rank(*best)) {
@@ -149,6 +181,8 @@ impl Engine {
             drop_routes: manner.drop_routes,
             record_route: manner.record_route.map(SmallVec::from_slice),
             strip_credentials: manner.strip_credentials,
+            names: manner.names,
+            contract: manner.contract,
             legs: hops
                 .into_iter()
                 .map(|hop| Leg {
@@ -156,6 +190,7 @@ impl Engine {
                     next: 0,
                     client: None,
                     provisional: false,
+                    waiting: false,
                 })
                 .collect(),
             target,
@@ -186,13 +221,16 @@ impl Engine {
     }
 
     /// Sends a leg to its next destination; `view` saves parsing again on the first attempt.
-    fn try_leg(&mut self, now: Now, id: SlotId, leg: usize, view: Option<&View<'_>>) {
+    pub(super) fn try_leg(&mut self, now: Now, id: SlotId, leg: usize, view: Option<&View<'_>>) {
+        if self.contract_holds_leg(now, id, leg) {
+            return;
+        }
         let Some(forward) = self.forwards.get_mut(id) else {
             return;
         };
         let Some(entry) = forward.legs.get_mut(leg) else { return };
         entry.client = None;
-        entry.provisional = false;
+        (entry.provisional, entry.waiting) = (false, false);
         let Some(destination) = entry.hop.destinations.get(entry.next).copied() else {
             return;
         };
@@ -261,13 +299,17 @@ impl Engine {
             let came = super::reply::reply_destination(&forward.source, None);
             self.record_route_values(to, came, token)
         });
-        let remove: &[Name] = if forward.strip_credentials {
-            &[Name::ProxyAuthorization, Name::Authorization]
-        } else {
-            &[]
-        };
+        let mut remove: SmallVec<[Name; 4]> = SmallVec::new();
+        if forward.strip_credentials {
+            remove.extend([Name::ProxyAuthorization, Name::Authorization]);
+        }
         let path = hop.path.clone();
-        let route: [(&[u8], &[u8]); 1] = [(b"Route", path.as_deref().unwrap_or_default())];
+        let mut add: SmallVec<[(&[u8], &[u8]); 3]> = SmallVec::new();
+        add.extend(path.as_deref().map(|path| (&b"Route"[..], path)));
+        if let Some(names) = &forward.names {
+            remove.extend(names.remove());
+            add.extend(names.add());
+        }
         let plan = write::Forward {
             uri: hop.uri.as_deref(),
             via: &via,
@@ -276,8 +318,8 @@ impl Engine {
             drop_first_routes: forward.drop_routes,
             push_record_route: record_route.as_deref(),
             set_received: Some((forward.source.remote.ip(), forward.source.remote.port())),
-            remove,
-            add: if path.is_some() { &route } else { &[] },
+            remove: &remove,
+            add: &add,
         };
         write::forward_request(&mut buffer, view, &plan);
         Some(self.buffers.finish(buffer))
@@ -389,11 +431,11 @@ impl Engine {
     }
 
     /// Answers when no leg is left that could.
-    fn conclude(&mut self, now: Now, id: SlotId) {
+    pub(super) fn conclude(&mut self, now: Now, id: SlotId) {
         let Some(forward) = self.forwards.get_mut(id) else {
             return;
         };
-        if forward.won || forward.legs.iter().any(|l| l.client.is_some()) {
+        if forward.won || forward.legs.iter().any(|l| l.client.is_some() || l.waiting) {
             return;
         }
         let absent = forward.refused < forward.legs.len();
@@ -466,6 +508,7 @@ impl Engine {
             return;
         }
         forward.why = "the next server did not answer in time";
+        forward.wait_no_more();
         let clients: SmallVec<[ClientId; 2]> = forward.legs.iter_mut().filter_map(|l| l.client.take()).collect();
         for client in clients {
             self.layer.abandon(client);
@@ -503,6 +546,7 @@ impl Engine {
         match self.forwards.get_mut(id) {
             Some(forward) if forward.invite && !forward.won => {
                 forward.cancelled = true;
+                forward.wait_no_more();
                 true
             }
             _ => false,

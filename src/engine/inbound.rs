@@ -215,6 +215,7 @@ impl Engine {
             .and_then(|f| self.flows.get(&f))
             .map_or(&*self.no_tls, |f| &*f.identity);
         let looped = self.is_loop(view, essentials);
+        let watching = super::naming::Watching(self);
         let known = Known {
             identity,
             dialog: context.dialog,
@@ -222,6 +223,7 @@ impl Engine {
             looped,
             over: seen.over,
             held: &self.presence.held_by_peer,
+            watched: Some(&watching),
         };
         let facts = facts::gather(source, view, essentials, known)?;
         Ok(policy::decide(&self.snapshot, &facts, trace))
@@ -429,8 +431,18 @@ impl Engine {
         let manner = super::forward::Manner {
             drop_routes: context.own_routes,
             strip_credentials: true,
+            contract: match party {
+                Party::Peer(peer) => Some(peer),
+                Party::User(_) => None,
+            },
             ..super::forward::Manner::default()
         };
+        if manner
+            .contract
+            .is_some_and(|peer| self.contract_turns_away(now, request, peer))
+        {
+            return;
+        }
         self.forward(now, request, smallvec::smallvec![hop], manner);
     }
 

@@ -24,6 +24,8 @@ impl Engine {
         self.answer(now, request, Answer::new(200, "OK"));
         if self.mark_cancelled(id) {
             self.cancel_legs(now, id);
+            // What was still waiting for its turn has nobody to cancel.
+            self.conclude(now, id);
         }
     }
 

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::forward::{Hop, Manner};
+use super::forward::Manner;
 use super::inbound::ALLOW;
 use super::reply::{Answer, Request, phrase};
 use super::route_token::{self, Sides};
@@ -25,7 +25,7 @@ impl Engine {
                 None => self.answer(now, request, Answer::new(404, phrase(404))),
             };
         }
-        let Some(aor) = self.target_aor(request) else {
+        let Some(aor) = self.target_aor(request, user) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
         if self.is_denied(request, &aor) {
@@ -42,7 +42,7 @@ impl Engine {
                 let watcher = (allow.who, allow.dialect);
                 self.on_subscribe(now, request, watcher, |engine| engine.local_resource(&aor));
             }
-            b"MESSAGE" => self.on_local_message(now, request, &aor),
+            b"MESSAGE" => self.on_local_message(now, request, allow.who, &aor),
             b"OPTIONS" => self.answer_options(now, request),
             b"NOTIFY" => self.answer(now, request, Answer::new(481, phrase(481))),
             b"INVITE" | b"INFO" | b"REFER" | b"UPDATE" | b"PRACK" | b"BYE" => {
@@ -56,12 +56,6 @@ impl Engine {
         }
     }
 
-    fn target_aor(&self, request: &Request<'_>) -> Option<Aor> {
-        Uri::parse(request.view.request_uri())
-            .ok()
-            .and_then(|uri| Aor::from_uri(&uri))
-    }
-
     /// On to the contacts of a local user.
     fn send_to_contacts(&mut self, now: Now, request: &Request<'_>, who: Party, user: Option<UserId>, aor: &Aor) {
         let callee = user.map_or(who, Party::User);
@@ -73,6 +67,7 @@ impl Engine {
         let manner = Manner {
             record_route: token.as_deref(),
             strip_credentials: true,
+            names: self.names_for_us(request, who),
             ..Manner::default()
         };
         self.forward(now, request, hops, manner);
@@ -103,7 +98,9 @@ impl Engine {
             }
             _ => {}
         }
-        let domain = Uri::parse(request.view.request_uri()).ok().and_then(|uri| uri.domain());
+        let (mut hop, names) = self.hop_to_peer(request, allow.who, peer, SmallVec::new());
+        let uri = hop.uri.as_deref().unwrap_or(request.view.request_uri());
+        let domain = Uri::parse(uri).ok().and_then(|uri| uri.domain());
         let all = self.route_hops(set, domain.as_deref());
         let up: SmallVec<[(PeerId, Destination); 2]> =
             all.iter().copied().filter(|(p, _)| !self.peers.is_down(*p)).collect();
@@ -127,8 +124,13 @@ impl Engine {
             timeout_ms,
             strip_credentials: from_user,
             drop_routes: 0,
+            names,
+            contract: Some(peer),
         };
-        let hop = Hop::to(up.into_iter().map(|(_, to)| to).collect());
+        hop.destinations = up.into_iter().map(|(_, to)| to).collect();
+        if self.contract_turns_away(now, request, peer) {
+            return;
+        }
         self.forward(now, request, smallvec::smallvec![hop], manner);
     }
 
@@ -142,7 +144,7 @@ impl Engine {
         let watcher = Uri::parse(request.essentials.from.uri)
             .ok()
             .and_then(|uri| Aor::from_uri(&uri));
-        let (Some(watcher), Some(presentity)) = (watcher, self.target_aor(request)) else {
+        let (Some(watcher), Some(presentity)) = (watcher, self.presentity_abroad(request, peer)) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
         // The dialect of the decision is the far side's; a user is shown what its own side speaks.

@@ -16,6 +16,7 @@ use super::slots::{SlotId, Slots};
 use super::timers::Kind;
 use super::undo::Undo;
 use super::{Engine, record};
+use crate::policy::Party;
 use crate::sip::header::Name;
 use crate::sip::message::{Framing, Index, parse};
 use crate::sip::net::{Destination, Source};
@@ -109,7 +110,7 @@ pub(super) fn is_refusal(status: u16) -> bool {
 
 impl Engine {
     /// A MESSAGE for a local user.
-    pub(super) fn on_local_message(&mut self, now: Now, request: &Request<'_>, aor: &Aor) {
+    pub(super) fn on_local_message(&mut self, now: Now, request: &Request<'_>, who: Party, aor: &Aor) {
         let settings = &self.snapshot.messages;
         if request.view.body().len() > settings.max_size {
             return self.answer(now, request, Answer::new(413, phrase(413)));
@@ -119,6 +120,7 @@ impl Engine {
         let mut hops = self.hops_for(aor, request.view.request_uri());
         let manner = Manner {
             strip_credentials: true,
+            names: self.names_for_us(request, who),
             ..Manner::default()
         };
         if !hops.is_empty() {

@@ -8,6 +8,7 @@
 mod auth;
 mod buffers;
 mod commit;
+mod contract;
 mod delivered;
 mod ends;
 mod facts;
@@ -22,6 +23,7 @@ mod loops;
 mod merged;
 mod messages;
 mod misled;
+mod naming;
 mod notifier;
 mod outbound;
 mod owner;
@@ -45,9 +47,13 @@ mod undo;
 mod upstream;
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 mod dialect_tests;
 #[cfg(test)]
 mod durability_tests;
+#[cfg(test)]
+mod naming_tests;
 #[cfg(test)]
 mod presence_tests;
 #[cfg(test)]
@@ -77,6 +83,7 @@ use crate::sip::random::Random;
 use crate::sip::time::Now;
 use crate::sip::transaction::{Layer, Timers};
 
+pub use contract::ContractStatus;
 pub use ends::Ends;
 pub use record::RestoreError;
 pub use status::{PeerStatus, RegistrationStatus, Status, SubscriptionStatus};
@@ -331,6 +338,7 @@ pub struct Engine {
     messages: messages::Offline,
     roaming: lcs::Roaming,
     rates: rates::Rates,
+    contracts: contract::Contracts,
     merged: merged::Merged,
     route_key: [u8; 16],
     counters: Counters,
@@ -382,6 +390,7 @@ impl Engine {
             messages: messages::Offline::default(),
             roaming: lcs::Roaming::default(),
             rates: rates::Rates::default(),
+            contracts: contract::Contracts::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
             draining: false,
@@ -390,6 +399,7 @@ impl Engine {
             listeners,
             snapshot,
         };
+        engine.start_contracts(now);
         engine.start_peers(now);
         engine
     }

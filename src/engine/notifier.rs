@@ -231,7 +231,10 @@ impl Engine {
 
     fn piggyback(&mut self, id: SlotId, wanted: &Wanted) -> Option<Piggyback> {
         let resource = self.presence.subscriptions.get(id)?.resource;
-        let shown = self.shown_to(resource, wanted.showing)?;
+        let mut shown = self.shown_to(resource, wanted.showing)?;
+        if let Some(body) = self.under_asked_name(id) {
+            shown.body = body;
+        }
         let subscription = self.presence.subscriptions.get_mut(id)?;
         (subscription.sent, subscription.owed, subscription.dirty) = (shown.version, false, false);
         let cseq = subscription.dialog.next_cseq().to_string();
@@ -404,9 +407,12 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        if subscription.in_flight || subscription.unconfirmed > 0 {
+        if subscription.in_flight || subscription.unconfirmed > 0 || self.contract_holds_notify(now, id) {
             return;
         }
+        let Some(subscription) = self.presence.subscriptions.get(id) else {
+            return;
+        };
         let to = match (subscription.tried_flow, subscription.reach.origin.flow) {
             (true, Some(flow)) => Destination::Flow(flow),
             _ => self.destination(&subscription.reach, subscription.dialog.next_uri()),
@@ -486,7 +492,10 @@ impl Engine {
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
         let subscription = self.presence.subscriptions.get(id)?;
-        let shown = self.shown_to(subscription.resource, subscription.showing)?;
+        let mut shown = self.shown_to(subscription.resource, subscription.showing)?;
+        if let Some(body) = self.under_asked_name(id) {
+            shown.body = body;
+        }
         let subscription = self.presence.subscriptions.get_mut(id)?;
         let left = subscription.expires_wall_ms.saturating_sub(now.wall_ms).div_ceil(1000);
         let state = match subscription.ending {

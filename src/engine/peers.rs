@@ -323,6 +323,7 @@ impl Engine {
             },
             _ => Destination::Peer { peer, transport, to },
         };
+        self.contract_counts(now, peer);
         let user = probe_id(peer).pack(Owner::Probe as u8);
         let (client, branch) = self.layer.reserve(false, user);
         let host = self.host().to_string();
@@ -455,11 +456,11 @@ fn reached_alike(a: &Peer, b: &Peer) -> bool {
 }
 
 /// Peers are few and keep their index, so the index itself serves as a timer's id.
-fn probe_id(peer: PeerId) -> SlotId {
+pub(super) fn probe_id(peer: PeerId) -> SlotId {
     SlotId::from_index(u32::from(peer.0))
 }
 
-fn peer_of(id: SlotId) -> PeerId {
+pub(super) fn peer_of(id: SlotId) -> PeerId {
     PeerId(u16::try_from(id.index()).unwrap_or(u16::MAX))
 }
 

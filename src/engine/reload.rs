@@ -34,6 +34,7 @@ impl Engine {
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
         self.rates.follow(plan);
+        self.follow_contracts(now, plan);
         self.forget_users(now, plan, &old);
         if old.dialects != self.snapshot.dialects {
             self.render_again();
@@ -58,7 +59,9 @@ impl Engine {
                     true => Reason::NoResource,
                     false => Reason::Rejected,
                 };
-                (lost || is_withdrawn(plan, s.reach.party, &s.watcher(), about)).then_some((id, reason))
+                let withdrawn =
+                    || is_withdrawn(plan, s.reach.party, &s.watcher(), about) || self.loses_its_name(plan, next, s);
+                (lost || withdrawn()).then_some((id, reason))
             })
             .collect();
         for (id, reason) in all {
@@ -144,6 +147,7 @@ fn is_withdrawn(plan: &Plan, party: Party, watcher: &str, about: Option<&Aor>) -
             }
             Withdrawn::Presence(_, address) => about.is_some_and(|aor| aor.to_string() == *address),
             Withdrawn::Domain(domain) => is_about(domain),
+            Withdrawn::Assigned(..) | Withdrawn::Names => false,
             Withdrawn::Peer(..) | Withdrawn::User(..) | Withdrawn::Acl => false,
         })
 }

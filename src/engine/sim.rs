@@ -91,6 +91,11 @@ impl Sim {
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 
+    /// On another configuration, beside a dial plan that it names `plan.yaml`.
+    pub(super) fn planned(config: &str, plan: &str) -> Self {
+        Self::on(Arc::new(crate::config::tests::snapshot_with(config, plan)))
+    }
+
     fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,
@@ -332,6 +337,16 @@ impl Sim {
             );
             auth = format!("{name}: {value}\r\n");
         }
+    }
+
+    /// Takes back the INVITE that was asked last, once it has gone with credentials.
+    pub(super) fn cancel(&mut self, user: &str, uri: &str, call_id: &str) {
+        let text = format!(
+            "CANCEL {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CLIENT};rport;branch=z9hG4bKx{}\r\nFrom: <sip:{user}@a.example>;tag=f{call_id}\r\n\
+             To: <{uri}>\r\nCall-ID: {call_id}\r\nCSeq: 2 CANCEL\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+            self.numbers
+        );
+        self.receive(CLIENT, &text);
     }
 
     /// The status of the last final answer with this Call-ID; 0 while there is none.

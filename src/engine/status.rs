@@ -57,6 +57,9 @@ pub struct PeerStatus {
     pub targets: Vec<String>,
     /// Connections that are its own.
     pub connections: usize,
+    /// What we promised it and how it stands; `None` without a contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<super::ContractStatus>,
 }
 
 /// One subscription served.
@@ -131,6 +134,7 @@ impl Engine {
                     .map(|(t, to)| format!("{to} {}", t.param()))
                     .collect(),
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
+                contract: self.contract_status(now, id),
             }
         };
         self.snapshot.peers().map(one).collect()

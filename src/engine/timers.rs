@@ -31,10 +31,12 @@ pub(super) enum Kind {
     Delivery,
     /// What watchers have seen is written down.
     Delivered,
+    /// A peer's contract lets the next request go.
+    Contract,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Resolve,
         Self::Delivery,
         Self::Delivered,
+        Self::Contract,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -95,6 +98,7 @@ impl Engine {
                 Some(Kind::Resolve) => self.on_resolve_timer(now, id),
                 Some(Kind::Delivery) => self.on_delivery_timer(now, id),
                 Some(Kind::Delivered) => self.on_delivered_timer(now),
+                Some(Kind::Contract) => self.on_contract_timer(now, id),
                 None => {}
             }
         }

@@ -70,6 +70,13 @@ pub(super) struct Upstream {
     drop_at: Option<u64>,
 }
 
+impl Upstream {
+    /// Whether nobody wants it any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+}
+
 /// All subscriptions at peers.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
@@ -124,7 +131,7 @@ impl Engine {
     pub(super) fn add_upstream(&mut self, now: Now, key: Key, route: RouteSetId) -> SlotId {
         let body = Bytes::from(pidf::unknown(&key.presentity.to_uri()));
         let resource = self.new_resource(key.presentity.clone(), None, body);
-        let expires_s = super::registrar::seconds(self.snapshot.presence.default_expires);
+        let expires_s = self.upstream_expires_s(key.peer);
         let tag = self.random.token::<16>();
         let call_id = format!("{}@{}", text(&self.random.token::<20>()), self.host());
         let id = self.upstreams.slots.insert(Upstream {
@@ -159,8 +166,17 @@ impl Engine {
         (upstream.call_id.as_bytes() == call_id).then_some((id, upstream.key.peer))
     }
 
+    /// The expiry that we ask for at a peer.
+    fn upstream_expires_s(&self, peer: PeerId) -> u32 {
+        let own = self.snapshot.peer(peer).and_then(|p| p.subscription_timeout);
+        super::registrar::seconds(own.unwrap_or(self.snapshot.presence.default_expires))
+    }
+
     /// Sends SUBSCRIBE, in the dialog if there is one.
-    fn send_subscribe(&mut self, now: Now, id: SlotId) {
+    pub(super) fn send_subscribe(&mut self, now: Now, id: SlotId) {
+        if self.contract_holds_subscribe(now, id) {
+            return;
+        }
         let Some(upstream) = self.upstreams.slots.get(id) else {
             return;
         };
@@ -192,9 +208,9 @@ impl Engine {
         let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
-        let own = format!("sip:{}", self.host());
         let accept = self.accepted_of(id);
         let unanswered = is_reliable(to) && self.dialect_of_upstream(id).is_some_and(|d| d.sip.benotify);
+        let (target, from) = self.upstream_names(&self.upstreams.slots.get(id)?.key);
         let upstream = self.upstreams.slots.get_mut(id)?;
         upstream.cseq += 1;
         upstream.to = Some(to);
@@ -210,15 +226,11 @@ impl Engine {
                     .header(b"Via", &via)
                     .lines(dialog.lines())
             }
-            None => {
-                let target = upstream.key.presentity.to_uri();
-                let from = upstream.key.watcher.as_ref().map_or(own, Aor::to_uri);
-                write::Request::start(&mut buffer, b"SUBSCRIBE", target.as_bytes())
-                    .header(b"Via", &via)
-                    .parts(b"From", &[b"<", from.as_bytes(), b">;tag=", &upstream.tag])
-                    .parts(b"To", &[b"<", target.as_bytes(), b">"])
-                    .header(b"Call-ID", upstream.call_id.as_bytes())
-            }
+            None => write::Request::start(&mut buffer, b"SUBSCRIBE", target.as_bytes())
+                .header(b"Via", &via)
+                .parts(b"From", &[b"<", from.as_bytes(), b">;tag=", &upstream.tag])
+                .parts(b"To", &[b"<", target.as_bytes(), b">"])
+                .header(b"Call-ID", upstream.call_id.as_bytes()),
         };
         let request = match unanswered {
             true => request

@@ -1,11 +1,12 @@
 //! What is known of one request when it is judged. Everything is borrowed from the message and the flow.
 
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use super::decision::Party;
 use super::identity::Identity;
 use super::users::UserId;
-use crate::sip::net::{ListenerId, Transport};
+use crate::sip::net::{ListenerId, PeerId, Transport};
 
 /// URI schemes as the decision tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct UriFacts<'a> {
     pub user: Option<&'a [u8]>,
     /// The host as on the wire, brackets of an IPv6 reference kept; empty for `tel:`.
     pub host: &'a [u8],
+    /// The parameters of a `tel:` URI; empty for others, where they stand in the user part if anywhere.
+    pub number_params: &'a [u8],
     /// The port if one is written.
     pub port: Option<u16>,
     /// Whether a `maddr` parameter is present.
@@ -92,6 +95,14 @@ pub struct Over {
     pub overloaded: bool,
 }
 
+/// What we watch at peers, for contracts that limit it.
+pub trait Watched: fmt::Debug {
+    /// How many distinct addresses.
+    fn count(&self, peer: PeerId) -> u32;
+    /// Whether this one is among them.
+    fn has(&self, peer: PeerId, uri: &UriFacts<'_>) -> bool;
+}
+
 /// The facts of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -127,6 +138,8 @@ pub struct Facts<'a> {
     pub over: Over,
     /// Subscriptions that each peer holds here, by [`PeerId`](crate::sip::net::PeerId); shorter than the list of peers where none follows.
     pub held: &'a [u32],
+    /// What we watch at peers; `None` counts as nothing.
+    pub watched: Option<&'a dyn Watched>,
 }
 
 impl<'a> UriFacts<'a> {
@@ -140,14 +153,17 @@ impl<'a> UriFacts<'a> {
             scheme,
             user: None,
             host: b"",
+            number_params: b"",
             port: None,
             maddr: false,
         };
         match scheme {
             Scheme::Other => return Some(none),
             Scheme::Tel => {
+                let phone = super::dialplan::Phone::of(rest);
                 return Some(Self {
-                    user: rest.split(|b| *b == b';').next(),
+                    user: Some(phone.number),
+                    number_params: phone.params,
                     ..none
                 });
             }
@@ -177,6 +193,7 @@ impl<'a> UriFacts<'a> {
             scheme,
             user,
             host,
+            number_params: b"",
             port,
             maddr,
         })

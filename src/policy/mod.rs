@@ -8,8 +8,12 @@
 
 pub mod acl;
 pub mod addresses;
+pub mod aliases;
+pub mod canonical;
+pub mod contract;
 mod decide;
 pub mod decision;
+pub mod dialplan;
 pub mod facts;
 pub mod identity;
 pub mod names;
@@ -24,7 +28,7 @@ pub mod users;
 pub use acl::{Acl, Admission, SourceLoad, admit, may_stay};
 pub use decide::decide;
 pub use decision::{Allow, Decision, Party, Refusal, Target, Who};
-pub use facts::{AuthState, Facts, InDialog, Over, Scheme, UriFacts};
+pub use facts::{AuthState, Facts, InDialog, Over, Scheme, UriFacts, Watched};
 pub use identity::Identity;
 pub use names::NameMap;
 pub use peer::{Peer, PeerTls, Pin, Probe, Reuse, is_peer};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::acl::canonical;
+use super::contract::{Assigned, Contract};
 use super::identity::Trust;
 use super::names::{NameMap, same, trim};
 use super::rule::RuleRef;
@@ -45,6 +46,12 @@ pub struct Peer {
     pub reuse: Reuse,
     /// Its own limits.
     pub limits: PeerLimits,
+    /// What we promise it.
+    pub contract: Option<Contract>,
+    /// The local users who may use the way to it; `None`: all of them.
+    pub assigned: Option<Assigned>,
+    /// The expiry that we ask for in subscriptions at it; `None`: the usual one.
+    pub subscription_timeout: Option<Duration>,
     /// After this without a final answer the bridge answers 504 itself.
     pub request_timeout: Duration,
     /// Where it is written.
@@ -61,6 +68,10 @@ pub struct Peer {
     pub transport_rule: RuleRef,
     /// Where `limits` is written, else where the peer is.
     pub limits_rule: RuleRef,
+    /// Where `contract` is written, else where the peer is.
+    pub contract_rule: RuleRef,
+    /// Where `assigned` is written, else where the peer is.
+    pub assigned_rule: RuleRef,
 }
 
 impl Peer {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::acl::Acl;
 use super::addresses::PeerAddresses;
+use super::dialplan::Dialplan;
 use super::names::NameMap;
 use super::peer::Peer;
 use super::routes::Routes;
@@ -91,6 +92,8 @@ pub struct Snapshot {
     pub addresses: PeerAddresses,
     /// Local users.
     pub users: Users,
+    /// What numbers mean.
+    pub dialplan: Dialplan,
     /// Static routes and the implicit ones to the domains of peers.
     pub routes: Routes,
     /// The incoming access list.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::aliases::{Alias, AliasName, Aliases};
 use super::names::{HASH_SEED, hash_lower, same, trim};
 use super::rule::RuleRef;
 
@@ -55,6 +56,8 @@ pub struct User {
     pub presence: bool,
     /// Whether the user may register and send.
     pub client: bool,
+    /// Further addresses and numbers.
+    pub aliases: Vec<Alias>,
     /// Where it is written.
     pub rule: RuleRef,
     /// Where `enabled` is written, else where the user is.
@@ -66,9 +69,35 @@ pub struct User {
 pub struct Users {
     list: Vec<User>,
     table: HashTable<u32>,
+    aliases: Aliases,
 }
 
 impl Users {
+    /// Gives a user a further address or number; an error names whose it is already, and where.
+    pub fn add_alias(&mut self, of: UserId, alias: Alias) -> Result<(), (UserId, RuleRef)> {
+        let taken = match &alias.name {
+            AliasName::Address(user, host) => self.find_plain(user, host),
+            AliasName::Number(_) => None,
+        };
+        if let Some(other) = taken {
+            return Err((
+                other,
+                self.get(other).map_or_else(|| alias.rule.clone(), |u| u.rule.clone()),
+            ));
+        }
+        self.aliases.insert(&alias, of)?;
+        if let Some(user) = self.list.get_mut(of.0 as usize) {
+            user.aliases.push(alias);
+        }
+        Ok(())
+    }
+
+    /// All aliases.
+    #[must_use]
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
     /// Adds a user; the address must be new, else the index it already has is returned.
     pub fn insert(&mut self, user: User) -> Result<UserId, UserId> {
         let escaped = user.escaped();
@@ -136,6 +165,15 @@ impl User {
         escape(&self.user)
     }
 
+    /// Its first alias that is a number.
+    #[must_use]
+    pub fn number(&self) -> Option<&str> {
+        self.aliases.iter().find_map(|alias| match &alias.name {
+            AliasName::Number(number) => Some(&**number),
+            AliasName::Address(..) => None,
+        })
+    }
+
     /// `user@domain`, escaped where it must be.
     #[must_use]
     pub fn address(&self) -> String {
@@ -149,7 +187,7 @@ fn hash(user: impl Iterator<Item = u8>, host: &[u8]) -> u64 {
 }
 
 /// The bytes of a user part with `%hh` undone (RFC 3261 19.1.4); a broken escape stays as it is.
-pub(super) fn unescaped(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(crate) fn unescaped(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = raw;
     core::iter::from_fn(move || {
         let (&first, tail) = rest.split_first()?;

@@ -126,6 +126,13 @@ impl Dialog {
         NameAddr::parse(to).map_or(to, |address| address.uri)
     }
 
+    /// Our own URI, as our requests carry it in From.
+    #[must_use]
+    pub fn local_uri(&self) -> &[u8] {
+        let from = self.line_value(b"From: ");
+        NameAddr::parse(from).map_or(from, |address| address.uri)
+    }
+
     /// The value of one of the finished lines behind the routes, which hold no line break inside.
     fn line_value(&self, name: &[u8]) -> &[u8] {
         let mut lines = self.identity_lines().split(|b| *b == b'\n');

@@ -56,6 +56,7 @@ impl Case {
             looped: self.looped,
             over,
             held: &[],
+            watched: None,
         }
     }
 }

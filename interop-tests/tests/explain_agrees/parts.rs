@@ -23,6 +23,7 @@ pub(crate) fn uri_facts(uri: &str) -> UriFacts<'_> {
     let (host, params) = host.split_once(';').unwrap_or((host, ""));
     let (host, port) = host.split_once(':').map_or((host, None), |(h, p)| (h, p.parse().ok()));
     UriFacts {
+        number_params: b"",
         scheme: kind,
         user: user.map(str::as_bytes),
         host: host.as_bytes(),

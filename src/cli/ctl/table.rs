@@ -35,11 +35,13 @@ pub(super) fn reloaded(answer: &Value) -> String {
 }
 
 fn columns(rows: &[Value]) -> String {
-    let names: Vec<&String> = rows
-        .first()
-        .and_then(Value::as_object)
-        .map(|o| o.keys().collect())
-        .unwrap_or_default();
+    // What only some of them have is a column too.
+    let mut names: Vec<&String> = Vec::new();
+    for name in rows.iter().filter_map(Value::as_object).flat_map(serde_json::Map::keys) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let mut lines = vec![names.iter().map(|n| label(n).to_uppercase()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| {
         names
@@ -64,7 +66,9 @@ fn columns(rows: &[Value]) -> String {
 
 /// The name of a field without its unit, which the value shows.
 fn label(name: &str) -> &str {
-    name.strip_suffix("_s").unwrap_or(name)
+    name.strip_suffix("_ms")
+        .or_else(|| name.strip_suffix("_s"))
+        .unwrap_or(name)
 }
 
 /// One value. What comes from outside cannot move the cursor or break the line.
@@ -75,7 +79,14 @@ fn cell(name: &str, value: &Value) -> String {
         Value::Array(list) if list.is_empty() => "-".into(),
         Value::Array(list) => list.iter().map(|v| cell(name, v)).collect::<Vec<_>>().join(" "),
         Value::Null => "-".into(),
+        Value::Object(fields) => {
+            let parts = fields
+                .iter()
+                .map(|(name, v)| format!("{} {}", label(name), cell(name, v)));
+            parts.collect::<Vec<_>>().join(", ")
+        }
         Value::Bool(set) => if *set { "yes" } else { "no" }.into(),
+        Value::Number(number) if name.ends_with("_ms") => format!("{number}ms"),
         Value::Number(number) if name.ends_with("_s") => number.as_u64().map_or_else(|| number.to_string(), duration),
         other => other.to_string(),
     }
@@ -104,6 +115,16 @@ mod tests {
         assert_eq!(table("peers", &json!([])), "no peers\n");
         let one = json!({ "why": "", "connections": 3, "targets": ["a", "b"] });
         assert_eq!(table("", &one), "why          -\nconnections  3\ntargets      a b\n");
+    }
+
+    #[test]
+    fn what_only_some_have_is_a_column_too() {
+        let contract = json!({ "messages": 20, "waiting": 3, "stale_ms": 150 });
+        let rows = json!([{ "name": "b" }, { "name": "c", "contract": contract }]);
+        assert_eq!(
+            table("peers", &rows),
+            "NAME  CONTRACT\nb     -\nc     messages 20, waiting 3, stale 150ms\n"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn files_add_replace_and_extend() {
         ("maps/a-ours.yaml", "extends: z-base\nim: { idle_s: 77 }\n"),
         ("maps/z-base.yaml", "extends: lcs2005\nsip: { benotify: false }\n"),
         ("maps/cups.yaml", "extends: cups\nabout: Ours of a kind\n"),
-        ("maps/dialplan.yaml", "anything: [at all]\n"),
+        ("maps/dialplan.yaml", "dial: []\n"),
         ("maps/notes.txt", "text"),
     ];
     let loaded = load("a-ours", &files).expect("fit");
@@ -31,7 +31,7 @@ fn files_add_replace_and_extend() {
     assert_eq!((&*s.dialects[0].name, s.dialects.len()), ("rfc", built_in().len() + 2));
     let cups = s.dialects.iter().find(|d| &*d.name == "cups").expect("there");
     assert_eq!((&*cups.about, cups.sip.contact_lists), ("Ours of a kind", true));
-    assert_eq!(loaded.files.len(), 4, "{:?}", loaded.files);
+    assert_eq!(loaded.files.len(), 5, "{:?}", loaded.files);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! Goes on after an error, so that one run shows them all; the snapshot exists only when there were none.
 
+mod contract;
 mod core_parts;
 mod dialects;
+mod dialplan;
 mod dns;
 mod peers;
 mod services;
@@ -153,13 +155,16 @@ impl Resolver<'_> {
         let route_files =
             || core::iter::once((here, &written.routes)).chain(parts.iter().map(|p| (Here::of(p), &p.written.routes)));
         let user_files =
-            core::iter::once((here, &written.users)).chain(parts.iter().map(|p| (Here::of(p), &p.written.users)));
+            || core::iter::once((here, &written.users)).chain(parts.iter().map(|p| (Here::of(p), &p.written.users)));
         let acl_files =
             core::iter::once((here, &written.acl)).chain(parts.iter().map(|p| (Here::of(p), &p.written.acl)));
 
-        let peers = self.peers(peer_files(), &domains);
+        let mut peers = self.peers(peer_files(), &domains);
+        let dialplan = self.dialplan(here, &written.mappings, &peers);
         let routes = self.routes(route_files(), &peers, &domains);
-        let users = self.users(user_files, &domains);
+        let mut users = self.users(user_files(), &domains);
+        self.aliases(user_files(), &mut users, (&peers, &domains), &dialplan);
+        self.assign(peer_files(), &mut peers, &users, &dialplan);
         let acl = self.acl(acl_files);
         let presence = self.presence(here, &written.presence, &written.notify);
         let registrar = self.registrar(here, &written.registrar);
@@ -183,6 +188,7 @@ impl Resolver<'_> {
             peers: peers.list,
             addresses,
             users,
+            dialplan,
             routes,
             acl,
             dialects: self.dialects.clone(),

@@ -10,6 +10,7 @@ use crate::config::at::{At, Place};
 use crate::config::error::nearest;
 use crate::config::value;
 use crate::config::written::{self, Match, ProbeChoice, WrittenReuse, WrittenTransport};
+use crate::policy::contract::Assigned;
 use crate::policy::names::NameMap;
 use crate::policy::peer::{Peer, PeerLimits, PeerTls, Pin, Probe, Reuse, Transit};
 use crate::policy::routes::{Pattern, Route, Routes};
@@ -29,7 +30,15 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    fn id(&self, name: &str) -> Option<(PeerId, &Peer)> {
+    pub(super) fn named_mut(&mut self, name: &str) -> Option<&mut Peer> {
+        self.list.get_mut(*self.by_name.get(name)?)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|p| &*p.name)
+    }
+
+    pub(super) fn id(&self, name: &str) -> Option<(PeerId, &Peer)> {
         let index = *self.by_name.get(name)?;
         Some((PeerId(u16::try_from(index).ok()?), self.list.get(index)?))
     }
@@ -107,6 +116,10 @@ impl Resolver<'_> {
             dscp: at.dscp.as_ref().map(|d| d.value),
             reuse: self.reuse(here, at, secure),
             limits,
+            contract: self.contract(here, at.contract.as_ref()),
+            // Nobody, until it is known who there is.
+            assigned: at.assigned.as_ref().map(|_| Assigned::default()),
+            subscription_timeout: self.subscription_timeout(here, at.subscription_timeout.as_ref()),
             request_timeout,
             rule: here.rule("peer", at.place),
             domains_rule: here.rule("peer.domains", at.domains.place),
@@ -117,6 +130,8 @@ impl Resolver<'_> {
                 "peer.transport",
                 Some(at.accept.as_ref().map_or(at.transport.place, |a| a.place)),
             ),
+            contract_rule: rule_at("peer.contract", at.contract.as_ref().map(|c| c.place)),
+            assigned_rule: rule_at("peer.assigned", at.assigned.as_ref().map(|a| a.place)),
             limits_rule: rule_at("peer.limits", at.limits.as_ref().map(|l| l.place)),
         }
     }

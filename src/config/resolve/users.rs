@@ -51,6 +51,7 @@ impl Resolver<'_> {
             password: secret?,
             presence: enabled.and_then(|e| e.presence).unwrap_or(true),
             client: enabled.and_then(|e| e.client).unwrap_or(true),
+            aliases: Vec::new(),
             rule: here.rule("user", at.place),
             enabled_rule: here.rule("user.enabled", enabled.map_or(at.place, |e| e.place)),
         })
@@ -160,7 +161,7 @@ impl Resolver<'_> {
 }
 
 /// `user@domain`, a leading `sip:` allowed; the user part as it is meant, without escapes.
-fn aor(text: &str) -> Result<(String, String), value::Wrong> {
+pub(super) fn aor(text: &str) -> Result<(String, String), value::Wrong> {
     let bare = text.strip_prefix("sip:").unwrap_or(text);
     let help = || "write alice@a.example".to_owned();
     let Some((user, domain)) = bare.rsplit_once('@') else {

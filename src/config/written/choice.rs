@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
-use super::peers::Probe;
+use super::peers::{Contract, Probe};
 use crate::config::at::At;
 
 /// Where a password is.
@@ -85,6 +85,15 @@ pub enum ProbeChoice {
     On(Probe),
 }
 
+/// A rate contract, or the name of one.
+#[derive(Clone, Debug)]
+pub enum ContractChoice {
+    /// A preset.
+    Named(String),
+    /// These figures.
+    Is(Contract),
+}
+
 /// The HTTP address, or `off`.
 #[derive(Clone, Debug)]
 pub enum Http {
@@ -140,6 +149,28 @@ impl<'de> Deserialize<'de> for ProbeChoice {
             map: Self::On,
             of: PhantomData,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for ContractChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordOr {
+            expecting: "the name of a contract, or `{messages: 20/s, watched: 1000}`",
+            word: |word| Some(Self::Named(word.to_owned())),
+            map: Self::Is,
+            of: PhantomData,
+        })
+    }
+}
+
+impl JsonSchema for ContractChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "ContractOrPreset".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let is = generator.subschema_for::<Contract>();
+        json_schema!({ "anyOf": [{ "type": "string", "description": "The name of a preset" }, is] })
     }
 }
 

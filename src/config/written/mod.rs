@@ -4,12 +4,13 @@
 //! The JSON Schema of `trestle schema` is made of them.
 
 mod choice;
+pub mod dialplan;
 mod peers;
 mod service;
 mod text;
 
-pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
-pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
+pub use choice::{AclEntry, AclSubject, ContractChoice, Http, Match, Password, ProbeChoice};
+pub use peers::{Contract, Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
     Admin, Dnd, Dns, Limits, Log, Mappings, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
     WrittenDigest,
@@ -162,6 +163,8 @@ pub struct User {
     pub aor: At<String>,
     /// Where the password is.
     pub password: At<Password>,
+    /// Further addresses and numbers of the same person: `sip:alice@other.a.example`, `tel:+15551001`, `1001`. Default: none.
+    pub aliases: Option<At<Vec<At<String>>>>,
     /// What the user may do. Default: everything.
     pub enabled: Option<At<Enabled>>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Match, ProbeChoice, Time, WrittenTransport};
+use super::{ContractChoice, Match, ProbeChoice, Time, WrittenTransport};
 use crate::config::at::At;
 
 /// A server we federate with.
@@ -41,6 +41,12 @@ pub struct Peer {
     pub reuse: Option<At<WrittenReuse>>,
     /// Its own limits.
     pub limits: Option<At<PeerLimits>>,
+    /// What we promise it: `{messages: 20/s, watched: 1000}`, or a preset by name. Default: none.
+    pub contract: Option<At<ContractChoice>>,
+    /// The local users who may use the way to it, both ways: addresses, aliases, patterns with `*`. Default: all of them.
+    pub assigned: Option<At<Vec<At<String>>>>,
+    /// The expiry that we ask for in subscriptions at it; 60s to 1d. Default: that of `presence.default_expires`.
+    pub subscription_timeout: Option<At<Time>>,
     /// After this without a final answer the bridge answers 504; below 32s. Default: 20s.
     pub request_timeout: Option<At<Time>>,
 }
@@ -95,6 +101,16 @@ pub struct PeerLimits {
     pub subscriptions: Option<At<u32>>,
     /// Connections it may hold here; one more is closed. Those that we open do not count.
     pub connections: Option<At<u32>>,
+}
+
+/// What we promise a peer.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contract {
+    /// Requests a second that we send it at most, as `20/s`; the latest state of everybody arrives in turn. Default: no limit.
+    pub messages: Option<At<String>>,
+    /// Distinct addresses that we watch there at most; one more is refused. Default: no limit.
+    pub watched: Option<At<u32>>,
 }
 
 /// A static route.

@@ -67,6 +67,8 @@ pub struct Mappings {
     /// A directory with mapping files (`NAME.yaml`): each is a new dialect, or replaces the built-in one of its name.
     /// Default: none.
     pub dir: Option<At<String>>,
+    /// The file of the dial plan. Default: `dialplan.yaml` in that directory, if it is there; else numbers mean what they say.
+    pub dialplan: Option<At<String>>,
 }
 
 /// The registrar.

@@ -72,7 +72,8 @@ impl Engine {
     fn move_upstream(&mut self, now: Now, id: SlotId) {
         self.show_unknown(id);
         self.new_dialog(id);
-        let expires_s = crate::engine::registrar::seconds(self.snapshot.presence.default_expires);
+        let peer = self.upstreams.slots.get(id).map_or(PeerId(u16::MAX), |u| u.key.peer);
+        let expires_s = self.upstream_expires_s(peer);
         if let Some(upstream) = self.upstreams.slots.get_mut(id) {
             upstream.machine = Subscriber::new(now.mono_ms, expires_s);
             upstream.restored = true;

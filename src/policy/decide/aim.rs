@@ -2,38 +2,36 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use smallvec::SmallVec;
-
 use super::{Checked, Judge, Shown};
 use crate::policy::acl::canonical;
+use crate::policy::canonical::Meant;
 use crate::policy::decision::{Party, Who};
+use crate::policy::dialplan::Number;
 use crate::policy::facts::Scheme;
 use crate::policy::names::same;
+use crate::policy::rule::RuleRef;
 use crate::policy::snapshot::DomainId;
 use crate::policy::trace::{Step, Trace, Verdict};
-use crate::policy::users::{UserId, unescaped};
-use crate::sip::net::Transport;
-
-/// A number without visual separators.
-pub(super) type Number = SmallVec<[u8; 32]>;
+use crate::policy::users::UserId;
+use crate::sip::net::{PeerId, Transport};
 
 /// What a request is for, in canonical form.
 pub(super) enum Aim<'a> {
-    /// An address of a local domain.
-    Local(DomainId, Option<UserId>),
+    /// An address of a local domain, or of a user under another name.
+    Local(DomainId, Option<UserId>, Option<Meant<'a>>),
     /// The bridge itself.
     Bridge,
     /// An address of another domain.
     Foreign(&'a [u8]),
-    /// A number that a route by digits takes.
-    Number(Number),
+    /// A number that a route by digits takes, and the rule of the dial plan that made it so.
+    Number(Number, Option<&'a RuleRef>),
     /// The other side of a dialog that passes through.
     Dialog(Party),
 }
 
 impl<'a, T: Trace> Judge<'a, T> {
     /// Step 6.
-    pub(super) fn canonical_address(&mut self) -> Checked<Aim<'a>> {
+    pub(super) fn canonical_address(&mut self, who: Who) -> Checked<Aim<'a>> {
         const STEP: Step = Step::CanonicalAddress;
         let (rules, facts) = (&self.snapshot.rules, self.facts);
         let uri = &facts.uri;
@@ -54,9 +52,10 @@ impl<'a, T: Trace> Judge<'a, T> {
                 format_args!("maddr is never followed"),
             );
         }
-        let aim = self.aim();
+        let aim = self.aim(who);
         match &aim {
-            Aim::Local(domain, user) => {
+            Aim::Local(_, _, Some(meant)) => self.by_another_name(meant),
+            Aim::Local(domain, user, None) => {
                 let found = self.snapshot.domains.at(usize::from(domain.0));
                 let (name, rule) = found.map_or(("", None), |(name, rule)| (&**name, Some(rule)));
                 let known = if user.is_some() {
@@ -68,46 +67,88 @@ impl<'a, T: Trace> Judge<'a, T> {
             }
             Aim::Bridge => self.allow(STEP, None, format_args!("the bridge itself")),
             Aim::Foreign(host) => self.allow(STEP, None, format_args!("foreign domain {}", Shown(host))),
-            Aim::Number(digits) => self.allow(STEP, None, format_args!("number {}", Shown(digits))),
+            Aim::Number(digits, rule) => self.allow(STEP, *rule, format_args!("number {}", Shown(digits))),
             Aim::Dialog(_) => self.allow(STEP, None, format_args!("the other side of its dialog")),
         }
         Ok(aim)
     }
 
-    fn aim(&self) -> Aim<'a> {
+    fn by_another_name(&mut self, meant: &Meant<'a>) {
+        let written = Shown(self.facts.uri.user.unwrap_or_default());
+        let address = self
+            .snapshot
+            .user(meant.user)
+            .map_or_else(String::new, crate::policy::User::address);
+        match &meant.number {
+            Some((number, Some(made))) => {
+                let because = format_args!("{written} is {} by {made}, which is {address}", Shown(number));
+                self.allow(Step::CanonicalAddress, meant.alias, because);
+            }
+            _ => self.allow(
+                Step::CanonicalAddress,
+                meant.alias,
+                format_args!("{written} is {address}"),
+            ),
+        }
+    }
+
+    fn aim(&self, who: Who) -> Aim<'a> {
         let (snapshot, facts) = (self.snapshot, self.facts);
         let uri = &facts.uri;
+        let from = match who {
+            Party::Peer(peer) => Some(peer),
+            Party::User(_) => None,
+        };
         match facts.dialog.map(|d| d.towards) {
             Some(Some(party)) => return Aim::Dialog(party),
             Some(None) => return Aim::Bridge,
             None => {}
         }
         if uri.scheme == Scheme::Tel {
-            return Aim::Number(number(uri.user.unwrap_or_default()).unwrap_or_default());
+            return match snapshot.meant(uri, from, false) {
+                Some(meant) => self.user_meant(meant),
+                None => self.number(from).unwrap_or_else(|| {
+                    let readings = snapshot.readings(uri, from);
+                    let first = readings.and_then(|all| all.into_iter().next());
+                    first.map_or(Aim::Number(Number::new(), None), |r| Aim::Number(r.number, r.rule))
+                }),
+            };
         }
         // A REGISTER goes to the registrar of its To, whatever name of ours its Request-URI has.
         let registers = facts.method == b"REGISTER";
         let host = if registers { facts.to.host } else { uri.host };
         let Some(domain) = snapshot.local_domain(host) else {
-            return if self.is_bridge(host, uri.port) {
-                Aim::Bridge
-            } else {
-                Aim::Foreign(host)
+            let bridge = self.is_bridge(host, uri.port);
+            return match snapshot.meant(uri, from, bridge).filter(|_| !registers) {
+                Some(meant) => self.user_meant(meant),
+                None if bridge => Aim::Bridge,
+                None => Aim::Foreign(host),
             };
         };
         match uri.user {
-            _ if registers => Aim::Local(domain, None),
+            _ if registers => Aim::Local(domain, None, None),
             None => Aim::Bridge,
-            Some(user) => match snapshot.users.find(user, host) {
-                Some(id) => Aim::Local(domain, Some(id)),
-                None => self.dialled(user).map_or(Aim::Local(domain, None), Aim::Number),
+            Some(_) => match snapshot.meant(uri, from, false) {
+                Some(meant) if meant.alias.is_none() => Aim::Local(domain, Some(meant.user), None),
+                Some(meant) => self.user_meant(meant),
+                None => self.number(from).unwrap_or(Aim::Local(domain, None, None)),
             },
         }
     }
 
-    /// A user part of a local domain that is no user, but a number that a route takes.
-    fn dialled(&self, user: &[u8]) -> Option<Number> {
-        number(user).filter(|digits| self.snapshot.routes.number(digits).is_some())
+    /// A user under another name: what follows judges the user, in the user's own domain.
+    fn user_meant(&self, meant: Meant<'a>) -> Aim<'a> {
+        let snapshot = self.snapshot;
+        let domain = snapshot
+            .user(meant.user)
+            .and_then(|user| snapshot.local_domain(user.domain.as_bytes()));
+        Aim::Local(domain.unwrap_or(DomainId(0)), Some(meant.user), Some(meant))
+    }
+
+    /// What is no user, but a number that a route takes.
+    fn number(&self, from: Option<PeerId>) -> Option<Aim<'a>> {
+        let (number, rule) = self.snapshot.routed_number(&self.facts.uri, from)?;
+        Some(Aim::Number(number, rule))
     }
 
     /// Whether host and port are the bridge's own: its name, what a listener advertises or binds, where this came in.
@@ -145,7 +186,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                 return self.refuse(STEP, 403, "Presence Disabled", &user.enabled_rule, because);
             }
         }
-        let Aim::Local(_, user) = aim else {
+        let Aim::Local(_, user, _) = aim else {
             self.pass(
                 STEP,
                 Verdict::NotConfigured,
@@ -190,7 +231,7 @@ impl<'a, T: Trace> Judge<'a, T> {
 
     /// Whether a front end speaks for the local domain: then its users need not be listed here.
     fn is_fronted(&self, aim: &Aim<'_>) -> bool {
-        let Aim::Local(domain, _) = aim else { return false };
+        let Aim::Local(domain, ..) = aim else { return false };
         let name = self
             .snapshot
             .domains
@@ -219,7 +260,7 @@ impl<'a, T: Trace> Judge<'a, T> {
         let passed_on = match aim {
             Aim::Bridge => false,
             Aim::Local(..) => !matches!(facts.method, b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE"),
-            Aim::Foreign(_) | Aim::Number(_) | Aim::Dialog(_) => true,
+            Aim::Foreign(_) | Aim::Number(..) | Aim::Dialog(_) => true,
         };
         if passed_on && facts.max_forwards == Some(0) {
             return self.refuse(
@@ -236,28 +277,6 @@ impl<'a, T: Trace> Judge<'a, T> {
         }
         Ok(())
     }
-}
-
-/// The digits of a number without visual separators (RFC 3966 5.1.1); `None` when it is no number.
-fn number(user: &[u8]) -> Option<Number> {
-    let mut out = Number::new();
-    let bare = user
-        .iter()
-        .position(|b| *b == b';')
-        .and_then(|end| user.get(..end))
-        .unwrap_or(user);
-    for byte in unescaped(bare) {
-        match byte {
-            b'0'..=b'9' | b'*' | b'#' => out.push(byte),
-            b'+' if out.is_empty() => out.push(byte),
-            b'-' | b'.' | b'(' | b')' => {}
-            _ => return None,
-        }
-        if out.len() > 32 {
-            return None;
-        }
-    }
-    (!out.is_empty()).then_some(out)
 }
 
 /// The address a host literal means, brackets allowed.

@@ -3,6 +3,7 @@
 //! Pure and without allocation: rates, credentials, dialogs and loops come in as facts. A refusal names its rule.
 
 mod aim;
+mod assigned;
 mod flow;
 mod speaker;
 mod way;
@@ -42,7 +43,7 @@ impl<T: Trace> Judge<'_, T> {
         let peer = self.peer_identity()?;
         self.name_acl(pending)?;
         let who = self.authentication(peer)?;
-        let aim = self.canonical_address()?;
+        let aim = self.canonical_address(who)?;
         self.enablement(who, &aim)?;
         self.hops(&aim)?;
         self.pass(

@@ -82,7 +82,7 @@ impl<'a, T: Trace> Judge<'a, T> {
             // Nor is anybody registered elsewhere through us.
             b"REGISTER" if !self.is_ours(&facts.uri) => (None, &rules.register_own, "Request-URI of a REGISTER"),
             b"REGISTER" => (self.user_of(&facts.to), &rules.register_own, "To of a REGISTER"),
-            b"PUBLISH" => (self.user_of(&facts.uri), &rules.publish_own, "Request-URI of a PUBLISH"),
+            b"PUBLISH" => (self.meant(&facts.uri), &rules.publish_own, "Request-URI of a PUBLISH"),
             _ => return Ok(()),
         };
         if whose == Some(user) {
@@ -94,6 +94,11 @@ impl<'a, T: Trace> Judge<'a, T> {
 
     fn is_ours(&self, uri: &UriFacts<'_>) -> bool {
         self.snapshot.local_domain(uri.host).is_some() || self.is_bridge(uri.host, uri.port)
+    }
+
+    /// Whom an address means, by whatever name.
+    fn meant(&self, uri: &UriFacts<'_>) -> Option<UserId> {
+        self.snapshot.meant(uri, None, false).map(|meant| meant.user)
     }
 
     fn user_of(&self, uri: &UriFacts<'_>) -> Option<UserId> {
@@ -134,7 +139,9 @@ impl<'a, T: Trace> Judge<'a, T> {
         };
         // Only a front end speaks for somebody who has an address here, and only for that address.
         let local = snapshot.domains.get(facts.from.host).is_some();
-        if let Some((rule, _)) = own.filter(|(_, whose)| !local || !same_address(&facts.from, whose)) {
+        if let Some((rule, _)) = own
+            .filter(|(_, whose)| !local || !(same_address(&facts.from, whose) || self.is_same_user(&facts.from, whose)))
+        {
             let because = format_args!("peer {} has no such address here", peer.name);
             return self.refuse(STEP, 403, "Not Your Address", rule, because);
         }
@@ -144,6 +151,12 @@ impl<'a, T: Trace> Judge<'a, T> {
             format_args!("peer {} may speak for {from}", peer.name),
         );
         Ok(id)
+    }
+
+    /// Whether the second address is another name of the user whose own address the first is.
+    fn is_same_user(&self, own: &UriFacts<'_>, other: &UriFacts<'_>) -> bool {
+        let publishes = self.facts.method == b"PUBLISH";
+        publishes && self.user_of(own).is_some_and(|user| self.meant(other) == Some(user))
     }
 
     /// Both must grant a domain: the configuration and the certificate (or a host name or pin that stands for all).

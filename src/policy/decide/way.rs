@@ -3,13 +3,13 @@
 use super::aim::Aim;
 use super::{Checked, Judge, Shown};
 use crate::policy::decision::{Party, Target, Who};
-use crate::policy::facts::Scheme;
+use crate::policy::facts::{Scheme, UriFacts};
 use crate::policy::peer::Peer;
 use crate::policy::routes::RouteSetId;
 use crate::policy::rule::RuleRef;
-use crate::policy::snapshot::DialectId;
+use crate::policy::snapshot::{DialectId, Snapshot};
 use crate::policy::trace::{Step, Trace, Verdict};
-use crate::sip::net::Transport;
+use crate::sip::net::{PeerId, Transport};
 
 const ROUTE: Step = Step::Route;
 
@@ -18,7 +18,8 @@ impl<T: Trace> Judge<'_, T> {
     pub(super) fn route(&mut self, who: Who, aim: &Aim<'_>) -> Checked<Target> {
         let snapshot = self.snapshot;
         match aim {
-            Aim::Local(domain, user) => {
+            Aim::Local(domain, user, _) => {
+                self.assigned_here(who, *user)?;
                 self.pass(ROUTE, Verdict::Allow, None, format_args!("stays here"));
                 Ok(Target::Local {
                     domain: *domain,
@@ -29,23 +30,26 @@ impl<T: Trace> Judge<'_, T> {
                 self.pass(ROUTE, Verdict::Allow, None, format_args!("stays here"));
                 Ok(Target::Bridge)
             }
-            Aim::Dialog(party) => self.along_dialog(*party),
+            Aim::Dialog(party) => {
+                self.assigned_between(who, *party)?;
+                self.along_dialog(*party)
+            }
             Aim::Foreign(host) => {
                 self.transit(who, format_args!("domain {}", Shown(host)), |p| p.transit.domain(host))?;
                 match snapshot.routes.domain(host) {
-                    Some(set) => self.routed(set),
+                    Some(set) => self.routed(who, set),
                     None => {
                         let because = format_args!("no route leads to {}", Shown(host));
                         self.refuse(ROUTE, 403, "No Route", &snapshot.rules.no_route, because)
                     }
                 }
             }
-            Aim::Number(digits) => {
+            Aim::Number(digits, _) => {
                 self.transit(who, format_args!("number {}", Shown(digits)), |p| {
                     p.transit.number(digits)
                 })?;
                 match snapshot.routes.number(digits) {
-                    Some(set) => self.routed(set),
+                    Some(set) => self.routed(who, set),
                     None => {
                         let because = format_args!("no route takes the number {}", Shown(digits));
                         self.refuse(ROUTE, 404, "No Route", &snapshot.rules.no_route, because)
@@ -69,7 +73,7 @@ impl<T: Trace> Judge<'_, T> {
         }
     }
 
-    fn routed(&mut self, id: RouteSetId) -> Checked<Target> {
+    fn routed(&mut self, who: Who, id: RouteSetId) -> Checked<Target> {
         let snapshot = self.snapshot;
         let Some((set, first)) = snapshot
             .routes
@@ -91,9 +95,22 @@ impl<T: Trace> Judge<'_, T> {
             let because = format_args!("sips: must not leave over {}", route.transport.param());
             return self.refuse(ROUTE, 403, "TLS Required", &route.rule, because);
         }
+        for route in set.routes() {
+            self.assigned_to(who, route.peer)?;
+        }
         let peer = snapshot.peer(first.peer).map_or("", |p| &p.name);
         let count = set.routes().len();
-        self.allow(ROUTE, Some(&first.rule), format_args!("peer {peer}, {count} way(s)"));
+        let named = Named {
+            snapshot,
+            uri: &self.facts.uri,
+            who,
+            peer: first.peer,
+        };
+        self.allow(
+            ROUTE,
+            Some(&first.rule),
+            format_args!("peer {peer}, {count} way(s){named}"),
+        );
         Ok(Target::Route {
             set: id,
             peer: first.peer,
@@ -182,7 +199,59 @@ impl<T: Trace> Judge<'_, T> {
             self.allow(STEP, Some(&peer.limits_rule), because);
             return Ok(());
         }
-        self.allow(STEP, None, format_args!("within limits"));
+        self.watches(who, target)
+    }
+
+    /// What we may watch at a peer by its contract. Whoever is watched already may be watched by one more.
+    fn watches(&mut self, who: Who, target: Target) -> Checked<()> {
+        const STEP: Step = Step::Limits;
+        let (snapshot, facts) = (self.snapshot, self.facts);
+        let opens = facts.method == b"SUBSCRIBE" && facts.dialog.is_none() && matches!(who, Party::User(_));
+        let Target::Route { peer: id, .. } = target else {
+            self.allow(STEP, None, format_args!("within limits"));
+            return Ok(());
+        };
+        let promised = snapshot.peer(id).and_then(|peer| Some((peer, peer.contract?.watched?)));
+        let Some((peer, most)) = promised.filter(|_| opens) else {
+            self.allow(STEP, None, format_args!("within limits"));
+            return Ok(());
+        };
+        let count = facts.watched.map_or(0, |watched| watched.count(id));
+        if count >= most && !facts.watched.is_some_and(|watched| watched.has(id, &facts.uri)) {
+            let because = format_args!("{count} addresses of {most} are watched at peer {}", peer.name);
+            return self.refuse(STEP, 403, "Too Many Watched", &peer.contract_rule, because);
+        }
+        let because = format_args!(
+            "within limits: {count} addresses of {most} are watched at peer {}",
+            peer.name
+        );
+        self.allow(STEP, Some(&peer.contract_rule), because);
+        Ok(())
+    }
+}
+
+/// What the address is called where it goes, for the trace; nothing when it keeps its name.
+struct Named<'a> {
+    snapshot: &'a Snapshot,
+    uri: &'a UriFacts<'a>,
+    who: Who,
+    peer: PeerId,
+}
+
+impl core::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let from = match self.who {
+            Party::Peer(peer) => Some(peer),
+            Party::User(_) => None,
+        };
+        if let Some(there) = self.snapshot.abroad(self.uri, from, self.peer) {
+            write!(f, ", there {there} by {}", there.rule)?;
+        }
+        if let Party::User(user) = self.who
+            && let Some(caller) = self.snapshot.caller_abroad(user, self.peer)
+        {
+            write!(f, ", from {caller}")?;
+        }
         Ok(())
     }
 }

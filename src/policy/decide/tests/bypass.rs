@@ -308,6 +308,7 @@ mod random {
     fn uri(parts: &Parts) -> UriFacts<'_> {
         let (scheme, user, host, port, maddr) = parts;
         UriFacts {
+            number_params: b"",
             scheme: *scheme,
             user: user.as_deref(),
             host,

@@ -3,6 +3,7 @@
 mod aim;
 mod bypass;
 mod flow;
+mod numbers;
 mod speaker;
 mod way;
 
@@ -91,6 +92,7 @@ fn request<'a>(method: &'a str, from: &'a str, uri: &'a str, identity: &'a Ident
         looped: false,
         over: Over::default(),
         held: &[],
+        watched: None,
     }
 }
 
