@@ -212,6 +212,7 @@ fn documents(c: &mut Criterion) {
             document,
             age,
             dialect: "rfc",
+            phone: None,
         })
         .collect();
     let rules = Rules::default();

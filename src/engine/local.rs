@@ -29,7 +29,7 @@ impl Engine {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
         match method {
-            b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
+            b"PUBLISH" => self.on_publish(now, request, &aor, (allow.who, allow.dialect)),
             b"SUBSCRIBE" => self.on_subscribe(now, request, allow.who, |engine| engine.local_resource(&aor)),
             b"MESSAGE" => self.on_local_message(now, request, &aor),
             b"OPTIONS" => self.answer_options(now, request),

@@ -36,6 +36,7 @@ mod reuse;
 mod route_token;
 mod sides;
 mod slots;
+mod sources;
 mod status;
 mod subscription;
 mod timers;
@@ -324,6 +325,7 @@ pub struct Engine {
     registrar: registrar::Registrar,
     presence: presentity::Presence,
     upstreams: upstream::Upstreams,
+    sources: sources::Sources,
     messages: messages::Offline,
     rates: rates::Rates,
     merged: merged::Merged,
@@ -374,6 +376,7 @@ impl Engine {
             registrar: registrar::Registrar::default(),
             presence: presentity::Presence::default(),
             upstreams: upstream::Upstreams::default(),
+            sources: sources::Sources::default(),
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
@@ -385,6 +388,7 @@ impl Engine {
             snapshot,
         };
         engine.start_peers(now);
+        engine.follow_lines(now);
         engine
     }
 

@@ -21,7 +21,7 @@ use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
 use crate::policy::Party;
 use crate::policy::snapshot::DialectId;
-use crate::presence::{Document, PIDF, pidf};
+use crate::presence::{PIDF, pidf};
 use crate::sip::field::{EventHeader, MediaType, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::time::Now;
@@ -141,6 +141,7 @@ impl Engine {
         let body = Bytes::from(pidf::derived(&aor.to_uri(), open));
         let id = self.new_resource(aor.clone(), None, body);
         self.presence.local.insert(aor.clone(), id);
+        self.compose_lines(id);
         id
     }
 
@@ -159,8 +160,14 @@ impl Engine {
         })
     }
 
-    /// PUBLISH (RFC 3903 section 6) for the sender's own address.
-    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor, dialect: DialectId) {
+    /// PUBLISH (RFC 3903 section 6) for the sender's own address, or by a peer that may publish for it.
+    pub(super) fn on_publish(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        aor: &Aor,
+        (who, dialect): (Party, DialectId),
+    ) {
         let view = request.view;
         let package = view.header(Name::Event).map(EventHeader::parse);
         match package {
@@ -182,11 +189,10 @@ impl Engine {
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
-        let document = (!view.body().is_empty()).then(|| Document::parse(view.body()));
         // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
-        if matches!(&document, Some(Ok(document)) if !document.is_about(aor)) {
+        let Some(said) = self.said(who, aor, view.body()) else {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
-        }
+        };
         let dialects = &self.snapshot.dialects;
         let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
         let mut tags = view.headers(Name::SipIfMatch);
@@ -198,9 +204,11 @@ impl Engine {
         let publish = Publish {
             if_match: if_match.as_deref(),
             expires_s,
-            body: view.body(),
-            document,
+            body: &said.body,
+            document: said.document,
             dialect: &dialect,
+            by: &said.by,
+            line: &said.line,
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);
@@ -306,21 +314,9 @@ impl Engine {
         }
     }
 
-    /// The document of a local presentity as its publications and contacts stand now.
-    pub(super) fn composed(&mut self, id: SlotId) -> Option<Bytes> {
-        let resource = self.presence.resources.get_mut(id)?;
-        let entity = resource.aor.to_uri();
-        let open = !self.registrar.bindings(&resource.aor).is_empty();
-        Some(
-            match resource.publications.compose(&entity, &self.snapshot.presence.rules) {
-                Some(composed) => composed,
-                None => Bytes::from(pidf::derived(&entity, open)),
-            },
-        )
-    }
-
     /// A new document for a resource, local or remote, once what it rests on is durable.
     pub(super) fn show(&mut self, id: SlotId, body: Bytes) {
+        self.heard_of_line(id, &body);
         if self.take_first_document(self.clock, id, &body) {
             return;
         }

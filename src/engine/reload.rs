@@ -32,6 +32,8 @@ impl Engine {
         self.follow_flows(plan, &old);
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
+        self.follow_lines(now);
+        self.forget_trunks();
         self.rates.follow(plan);
         self.forget_users(now, plan, &old);
         if old.presence.rules != self.snapshot.presence.rules {

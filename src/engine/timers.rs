@@ -31,10 +31,14 @@ pub(super) enum Kind {
     Delivery,
     /// What watchers have seen is written down.
     Delivered,
+    /// The next line is subscribed.
+    Line,
+    /// What is taken for an echo must have followed.
+    Source,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -45,6 +49,8 @@ impl Kind {
         Self::Resolve,
         Self::Delivery,
         Self::Delivered,
+        Self::Line,
+        Self::Source,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -95,6 +101,8 @@ impl Engine {
                 Some(Kind::Resolve) => self.on_resolve_timer(now, id),
                 Some(Kind::Delivery) => self.on_delivery_timer(now, id),
                 Some(Kind::Delivered) => self.on_delivered_timer(now),
+                Some(Kind::Line) => self.on_line_timer(now, id),
+                Some(Kind::Source) => self.on_source_timer(now, id),
                 None => {}
             }
         }

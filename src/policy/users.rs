@@ -7,6 +7,8 @@ use hashbrown::HashTable;
 
 use super::names::{HASH_SEED, hash_lower, same, trim};
 use super::rule::RuleRef;
+use crate::sip::net::PeerId;
+use crate::sip::uri::Aor;
 
 /// Index of a user in the running configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +44,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A line of a user at a peer.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its address there.
+    pub address: Aor,
+    /// Where it is.
+    pub peer: PeerId,
+    /// It speaks for the person. At most one of a user's does.
+    pub primary: bool,
+    /// Where it is written.
+    pub rule: RuleRef,
+}
+
 /// A local user.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -55,6 +70,8 @@ pub struct User {
     pub presence: bool,
     /// Whether the user may register and send.
     pub client: bool,
+    /// Lines at peers.
+    pub lines: Vec<Line>,
     /// Where it is written.
     pub rule: RuleRef,
     /// Where `enabled` is written, else where the user is.
@@ -130,6 +147,18 @@ impl Users {
 }
 
 impl User {
+    /// The line that speaks for the person.
+    #[must_use]
+    pub fn primary_line(&self) -> Option<&Line> {
+        self.lines.iter().find(|l| l.primary)
+    }
+
+    /// The address of record.
+    #[must_use]
+    pub fn aor(&self) -> Aor {
+        Aor::new(&self.user, &self.domain)
+    }
+
     /// The user part as it goes into a URI.
     #[must_use]
     pub fn escaped(&self) -> String {

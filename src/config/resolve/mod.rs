@@ -4,6 +4,7 @@
 
 mod core_parts;
 mod dns;
+mod lines;
 mod peers;
 mod services;
 mod users;
@@ -143,7 +144,7 @@ impl Resolver<'_> {
 
         let peers = self.peers(peer_files(), &domains);
         let routes = self.routes(route_files(), &peers, &domains);
-        let users = self.users(user_files, &domains);
+        let users = self.users(user_files, &domains, &peers);
         let acl = self.acl(acl_files);
         let presence = self.presence(here, &written.presence, &written.notify);
         let registrar = self.registrar(here, &written.registrar);

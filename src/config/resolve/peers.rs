@@ -33,7 +33,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    fn id(&self, name: &str) -> Option<(PeerId, &Peer)> {
+    pub(super) fn id(&self, name: &str) -> Option<(PeerId, &Peer)> {
         let index = *self.by_name.get(name)?;
         Some((PeerId(u16::try_from(index).ok()?), self.list.get(index)?))
     }
@@ -107,6 +107,7 @@ impl Resolver<'_> {
             tls,
             dialect,
             view_sharing: at.view_sharing.unwrap_or(false),
+            publishes: self.publishes(here, at.publishes.as_ref(), local),
             probe,
             dscp: at.dscp.as_ref().map(|d| d.value),
             reuse: self.reuse(here, at, secure),
@@ -122,6 +123,7 @@ impl Resolver<'_> {
                 Some(at.accept.as_ref().map_or(at.transport.place, |a| a.place)),
             ),
             limits_rule: rule_at("peer.limits", at.limits.as_ref().map(|l| l.place)),
+            publishes_rule: rule_at("peer.publishes", at.publishes.as_ref().map(|p| p.place)),
         }
     }
 

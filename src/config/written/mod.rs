@@ -4,11 +4,13 @@
 //! The JSON Schema of `trestle schema` is made of them.
 
 mod choice;
+mod lines;
 mod peers;
 mod service;
 mod text;
 
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
+pub use lines::{Line, LoneIdlePhone};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
     Admin, Dnd, Dns, Limits, Log, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
@@ -160,6 +162,8 @@ pub struct User {
     pub password: At<Password>,
     /// What the user may do. Default: everything.
     pub enabled: Option<At<Enabled>>,
+    /// Lines at peers whose state is a source of the user's presence. Default: none.
+    pub lines: Option<Vec<At<Line>>>,
 }
 
 /// What a user may do.

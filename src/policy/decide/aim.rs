@@ -173,7 +173,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                     format_args!("no such user in a local domain"),
                 )
             }
-            Some(user) if !user.presence && self.watches_presence() => {
+            Some(user) if !user.presence && (self.watches_presence() || method == b"PUBLISH") => {
                 let because = format_args!("presence of {} is disabled", user.address());
                 self.refuse(STEP, 403, "Presence Disabled", &user.enabled_rule, because)
             }
