@@ -337,14 +337,14 @@ struct Extra<'a> {
 
 impl<'a> Extra<'a> {
     fn of(entity: &str, line: Option<(Aor, LineState)>, registered: bool, derived: &'a [u8]) -> Self {
-        let line = line
-            .filter(|(_, state)| *state != LineState::Unknown)
-            .and_then(|(line, state)| {
-                let body = state.render(entity, &line);
-                let document = Document::parse(&body).ok()?;
-                Some((line, state, body, document))
-            });
-        let registered = (registered && line.is_some()).then(|| Some((derived, Document::parse(derived).ok()?)));
+        let known = line.as_ref().is_some_and(|(_, state)| *state != LineState::Unknown);
+        // One that is unknown does not count, but what was an echo of ours before has to be judged anew afterwards.
+        let line = line.and_then(|(line, state)| {
+            let body = state.render(entity, &line);
+            let document = Document::parse(&body).ok()?;
+            Some((line, state, body, document))
+        });
+        let registered = (registered && known).then(|| Some((derived, Document::parse(derived).ok()?)));
         Self {
             line,
             registered: registered.flatten(),
@@ -408,7 +408,10 @@ impl Heard {
             self.echoes.tell(0, gist, None, 0);
         }
         self.echoes.begin();
-        list.retain(|s| s.key.is_none_or(|key| !self.echoes.hear(now, key, gist_of(&s.what))));
+        list.retain(|s| {
+            s.key
+                .is_none_or(|key| !self.echoes.hear(now, key, gist_of(&s.what), s.what.phone.is_some()))
+        });
         self.echoes.forget_unheard();
         (self.gist, self.because_of) = of(list, false);
     }
@@ -416,5 +419,7 @@ impl Heard {
 
 #[cfg(test)]
 mod place_tests;
+#[cfg(test)]
+mod ring_tests;
 #[cfg(test)]
 mod tests;

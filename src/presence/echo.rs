@@ -12,7 +12,9 @@ use super::gist::Gist;
 /// So long an echo may take to follow.
 pub const PATIENCE_MS: u64 = 2_000;
 /// The patience with a source that is always late.
-const LONGEST_MS: u64 = 64_000;
+const LONGEST_MS: u64 = 16_000;
+/// So often in a row it must have been late.
+const LATE: u8 = 2;
 /// Statements remembered. More of them within one state of a source are told apart no more.
 const REMEMBERED: usize = 8;
 
@@ -40,6 +42,8 @@ pub struct Echoes {
 struct Ear {
     key: SourceKey,
     gist: Gist,
+    /// See [`Echoes::hear`].
+    is_phone: bool,
     /// When it last said something of its own.
     own_at: u64,
     echo: bool,
@@ -48,6 +52,8 @@ struct Ear {
     /// What it should have followed to when it was given up, and when that was told.
     late: Option<Statement>,
     patience_ms: u64,
+    /// How often in a row it followed late.
+    was_late: u8,
     heard: bool,
 }
 
@@ -74,18 +80,21 @@ impl Echoes {
         self.ears.retain(|e| e.heard);
     }
 
-    /// A source says this now, or still; returns whether it is an echo.
-    pub fn hear(&mut self, now: u64, key: SourceKey, gist: Gist) -> bool {
+    /// A source says this now, or still; returns whether it is an echo. A phone knows nobody who is away: for it that is
+    /// the same as available.
+    pub fn hear(&mut self, now: u64, key: SourceKey, gist: Gist, is_phone: bool) -> bool {
         let told = self.told;
         let at = self.ears.iter().position(|e| e.key == key).unwrap_or_else(|| {
             self.ears.push(Ear {
                 key,
                 gist: Gist::Unknown,
+                is_phone,
                 own_at: 0,
                 echo: false,
                 due: None,
                 late: None,
                 patience_ms: PATIENCE_MS,
+                was_late: 0,
                 heard: true,
             });
             self.ears.len() - 1
@@ -115,7 +124,7 @@ impl Echoes {
         self.told[0] = Some(statement);
         for ear in self.ears.iter_mut().filter(|e| e.echo) {
             ear.due = match ear.due {
-                _ if ear.gist == gist => None,
+                _ if ear.is_like(gist) => None,
                 None => Some(now + ear.patience_ms + slack_ms),
                 due => due,
             };
@@ -147,16 +156,12 @@ impl Ear {
             return self.echo;
         }
         self.gist = gist;
-        if let Some(late) = self.late.take()
-            && late.gist == gist
-        {
-            // It did follow, only later than it was given.
-            let took = now.saturating_sub(late.at);
-            self.patience_ms = (2 * took).clamp(self.patience_ms, LONGEST_MS);
+        if let Some(late) = self.late.take() {
+            self.note_lateness(now.saturating_sub(late.at), self.is_like(late.gist));
         }
-        self.echo = gist != Gist::Unknown && self.was_told(gist, told);
+        self.echo = gist != Gist::Unknown && self.was_told(told);
         let last = told.first().copied().flatten();
-        match last.filter(|last| self.echo && last.gist != gist) {
+        match last.filter(|last| self.echo && !self.is_like(last.gist)) {
             // It follows, and is not there yet.
             Some(_) => self.due = Some(self.due.unwrap_or(now + self.patience_ms)),
             None => self.due = None,
@@ -167,14 +172,33 @@ impl Ear {
         self.echo
     }
 
+    /// It says something else after it did not follow in time. If it does follow, soon enough to have been on its way, and
+    /// not for the first time, it is given more time.
+    fn note_lateness(&mut self, took_ms: u64, followed: bool) {
+        let late = followed && took_ms <= 4 * self.patience_ms;
+        self.was_late = if late { self.was_late.saturating_add(1) } else { 0 };
+        if self.was_late >= LATE {
+            self.patience_ms = (2 * took_ms).clamp(self.patience_ms, LONGEST_MS);
+        }
+    }
+
+    /// Whether it says what we told.
+    fn is_like(&self, told: Gist) -> bool {
+        let told = match told {
+            Gist::Away if self.is_phone => Gist::Available,
+            other => other,
+        };
+        told == self.gist
+    }
+
     /// Whether this was said to a peer since the source last spoke for itself, or was in force then, for another reason
     /// than this source.
-    fn was_told(&self, gist: Gist, told: &[Option<Statement>; REMEMBERED]) -> bool {
+    fn was_told(&self, told: &[Option<Statement>; REMEMBERED]) -> bool {
         let mut in_force = true;
         told.iter().flatten().any(|statement| {
             let counts = in_force;
             in_force &= statement.at > self.own_at;
-            counts && statement.gist == gist && statement.because_of != Some(self.key)
+            counts && self.is_like(statement.gist) && statement.because_of != Some(self.key)
         })
     }
 }

@@ -13,11 +13,11 @@ const ALL: [Gist; 4] = [Gist::Offline, Gist::Away, Gist::Available, Gist::Busy];
 fn what_was_told_and_comes_back_is_an_echo_as_long_as_it_follows() {
     let mut e = Echoes::default();
     e.tell(100, Gist::Busy, None, 0);
-    assert!(e.hear(200, S, Gist::Busy));
+    assert!(e.hear(200, S, Gist::Busy, false));
     assert_eq!(e.due(), None);
     e.tell(5_000, Gist::Available, None, 0);
     assert_eq!(e.due(), Some(7_000));
-    assert!(e.hear(5_100, S, Gist::Available));
+    assert!(e.hear(5_100, S, Gist::Available, false));
     assert_eq!(e.due(), None);
     assert!(!e.timer(7_000) && e.is_echo(S));
 }
@@ -26,14 +26,14 @@ fn what_was_told_and_comes_back_is_an_echo_as_long_as_it_follows() {
 fn what_stays_behind_was_true() {
     let mut e = Echoes::default();
     e.tell(100, Gist::Busy, None, 0);
-    assert!(e.hear(200, S, Gist::Busy));
+    assert!(e.hear(200, S, Gist::Busy, false));
     e.tell(5_000, Gist::Available, None, 0);
     assert!(!e.timer(6_999) && e.timer(7_000) && !e.is_echo(S));
     // It makes us say busy again, and may go on saying so.
     e.tell(7_001, Gist::Busy, Some(S), 0);
-    assert!(!e.hear(9_000, S, Gist::Busy) && e.due().is_none());
+    assert!(!e.hear(9_000, S, Gist::Busy, false) && e.due().is_none());
     // Something that nobody told it is its own word.
-    assert!(!e.hear(9_500, S, Gist::Away));
+    assert!(!e.hear(9_500, S, Gist::Away, false));
 }
 
 #[test]
@@ -42,10 +42,10 @@ fn what_comes_before_it_was_told_is_no_echo_nor_is_a_second_call() {
     e.tell(50, Gist::Available, None, 0);
     for n in 1..5 {
         let at = n * 10_000;
-        assert!(!e.hear(at, S, Gist::Busy), "call {n}");
+        assert!(!e.hear(at, S, Gist::Busy, false), "call {n}");
         e.tell(at + 1, Gist::Busy, Some(S), 0);
         // Hanging up may look like an echo of our own word; nothing is lost by that.
-        let _either = e.hear(at + 5_000, S, Gist::Available);
+        let _either = e.hear(at + 5_000, S, Gist::Available, false);
         e.tell(at + 5_001, Gist::Available, None, 0);
     }
 }
@@ -53,16 +53,19 @@ fn what_comes_before_it_was_told_is_no_echo_nor_is_a_second_call() {
 #[test]
 fn a_peer_that_is_always_late_is_given_more_time() {
     let mut e = Echoes::default();
-    e.tell(100, Gist::Busy, None, 0);
-    assert!(e.hear(3_100, S, Gist::Busy));
-    e.tell(10_000, Gist::Available, None, 0);
-    assert!(e.timer(12_000));
-    e.tell(12_001, Gist::Busy, Some(S), 0);
-    let _either = e.hear(13_000, S, Gist::Available);
-    e.tell(13_001, Gist::Busy, None, 0);
-    let _either = e.hear(16_000, S, Gist::Busy);
-    e.tell(20_000, Gist::Available, None, 0);
-    assert!(e.due().is_none_or(|due| due >= 26_000), "{:?}", e.due());
+    let mut given_up = 0;
+    for round in 0..6 {
+        let at = round * 20_000;
+        e.tell(at + 1, Gist::Busy, None, 0);
+        given_up += u32::from(e.timer(at + 2_999));
+        let _either = e.hear(at + 3_000, S, Gist::Busy, false);
+        e.tell(at + 10_000, Gist::Available, None, 0);
+        given_up += u32::from(e.timer(at + 12_999));
+        let _either = e.hear(at + 13_000, S, Gist::Available, false);
+    }
+    assert_eq!(given_up, u32::from(LATE));
+    e.tell(200_000, Gist::Busy, None, 0);
+    assert_eq!(e.due(), Some(205_998));
 }
 
 /// One bridge of the ring: its user's own client, what the one before it says, and what it last said itself.
@@ -80,7 +83,7 @@ impl Bridge {
             self.echoes.tell(0, self.own, None, 0);
         }
         match self.fed {
-            Some(fed) if !self.echoes.hear(now, S, fed) && fed > self.own => (fed, Some(S)),
+            Some(fed) if !self.echoes.hear(now, S, fed, false) && fed > self.own => (fed, Some(S)),
             _ => (self.own, None),
         }
     }
