@@ -178,23 +178,21 @@ impl Engine {
             Ok(expires) => expires,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
-        if !view.body().is_empty()
-            && !view
-                .header(Name::ContentType)
-                .is_some_and(|t| MediaType::parse(t).is(PIDF))
-        {
+        let read = |t| MediaType::parse(t).is(PIDF) || self.is_read(who, dialect, t);
+        if !view.body().is_empty() && !view.header(Name::ContentType).is_some_and(read) {
             let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
             return self.answer(now, request, Answer::new(415, phrase(415)).with(&headers));
         }
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
+        let dialect = self.snapshot.dialect(dialect).cloned();
         // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
-        let Some(said) = self.said(who, aor, view.body()) else {
-            return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
+        let kind = view.header(Name::ContentType).unwrap_or_default();
+        let said = match self.said(who, aor, dialect.as_deref(), (kind, view.body())) {
+            Ok(said) => said,
+            Err((status, reason)) => return self.answer(now, request, Answer::new(status, reason)),
         };
-        let dialects = &self.snapshot.dialects;
-        let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
         let mut tags = view.headers(Name::SipIfMatch);
         let mut if_match = tags.next().map(|v| String::from_utf8_lossy(v).into_owned());
         if let (Some(tag), Some(_)) = (&mut if_match, tags.next()) {
@@ -206,7 +204,7 @@ impl Engine {
             expires_s,
             body: &said.body,
             document: said.document,
-            dialect: &dialect,
+            dialect: dialect.as_ref().map_or("rfc", |d| &d.name),
             by: &said.by,
             line: &said.line,
         };
