@@ -79,6 +79,7 @@ fn deciding(c: &mut Criterion) {
         dialog: None,
         credentials: AuthState::None,
         looped: false,
+        ring: false,
         over: Over::default(),
         held: &[],
     };

@@ -120,6 +120,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         dialog: None,
         credentials: credentials(snapshot, args)?,
         looped: false,
+        ring: false,
         over,
         held: &held,
     };

@@ -14,6 +14,7 @@ pub(super) struct Known<'a> {
     pub(super) dialog: Option<InDialog>,
     pub(super) credentials: AuthState,
     pub(super) looped: bool,
+    pub(super) ring: bool,
     pub(super) over: Over,
     pub(super) held: &'a [u32],
 }
@@ -51,6 +52,7 @@ pub(super) fn gather<'a>(
         dialog: known.dialog,
         credentials: known.credentials,
         looped: known.looped,
+        ring: known.ring,
         over: known.over,
         held: known.held,
     })

@@ -189,6 +189,9 @@ impl Engine {
                     let _same = self.decide(source, view, essentials, &context, seen, &mut why);
                     self.log_refusal(request, &refusal, why.0);
                 }
+                if refusal.rule == self.snapshot.rules.ring {
+                    self.name_ring(request);
+                }
                 self.refuse(now, request, refusal.status, refusal.reason, &refusal.rule);
             }
             Decision::Challenge { stale, proxy, rule } => self.challenge(now, request, stale, proxy, &rule),
@@ -215,6 +218,7 @@ impl Engine {
             dialog: context.dialog,
             credentials: self.vouched(essentials, seen.credentials, looped),
             looped,
+            ring: self.is_ring(source, view, essentials),
             over: seen.over,
             held: &self.presence.held_by_peer,
         };

@@ -111,6 +111,7 @@ impl Engine {
             .snapshot
             .peer(peer)
             .map_or(0, |p| u64::try_from(p.request_timeout.as_millis()).unwrap_or(0));
+        self.note_passed(request, allow.who, peer);
         let manner = Manner {
             record_route: token.as_deref(),
             timeout_ms,
@@ -134,6 +135,7 @@ impl Engine {
         let (Some(watcher), Some(presentity)) = (watcher, self.target_aor(request)) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
+        self.note_passed(request, who, peer);
         self.on_subscribe(now, request, who, |engine| {
             engine.remote_resource(now, peer, set, &watcher, &presentity)
         });

@@ -33,6 +33,7 @@ mod registrar;
 mod reload;
 mod reply;
 mod reuse;
+mod rings;
 mod route_token;
 mod sides;
 mod slots;
@@ -329,6 +330,7 @@ pub struct Engine {
     messages: messages::Offline,
     rates: rates::Rates,
     merged: merged::Merged,
+    rings: rings::Rings,
     route_key: [u8; 16],
     counters: Counters,
     draining: bool,
@@ -380,6 +382,7 @@ impl Engine {
             messages: messages::Offline::default(),
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
+            rings: rings::Rings::new(&mut random),
             counters: Counters::default(),
             draining: false,
             route_key,

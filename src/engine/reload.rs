@@ -35,6 +35,7 @@ impl Engine {
         self.follow_lines(now);
         self.forget_trunks();
         self.rates.follow(plan);
+        self.rings.forget();
         self.forget_users(now, plan, &old);
         if old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();

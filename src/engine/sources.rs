@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher13;
 use super::Engine;
 use super::slots::SlotId;
 use super::timers::Kind;
+use crate::event::publication::Publications;
 use crate::policy::{Party, Snapshot, User};
 use crate::presence::compose::{Level, winner};
 use crate::presence::echo::{Echoes, SourceKey};
@@ -244,15 +245,37 @@ impl Engine {
 
     /// The document of a local presentity as its sources stand now.
     pub(super) fn composed(&mut self, id: SlotId) -> Option<Bytes> {
-        let (now, watched) = (self.clock, self.has_peer_watcher(id));
+        let resource = self.presence.resources.get_mut(id)?;
+        resource.publications.prepare();
+        let fed = !self.sources.feeds.is_empty() || resource.publications.has_peers();
+        let user = user_of(&self.snapshot, &resource.aor).filter(|_| fed);
+        let body = match self.sources.feed_of(user).is_some() || resource.publications.has_peers() {
+            true => self.composed_of_all(id)?,
+            false => {
+                if !self.sources.heard.is_empty() {
+                    self.sources.heard.remove(&resource.aor);
+                }
+                let (entity, rules) = (resource.aor.to_uri(), &self.snapshot.presence.rules);
+                let list: Vec<Publication<'_>> = resource.publications.sources(rules).map(|(_, p)| p).collect();
+                match presence::compose(&entity, &list, rules) {
+                    Some(composed) => bytes(&resource.publications, composed),
+                    None => pidf::derived(&entity, !self.registrar.bindings(&resource.aor).is_empty()).into(),
+                }
+            }
+        };
+        self.presence.resources.get_mut(id)?.publications.slim();
+        Some(body)
+    }
+
+    /// The same where a peer has a word in it.
+    fn composed_of_all(&mut self, id: SlotId) -> Option<Bytes> {
+        let (now, watched) = (self.clock.mono_ms, self.has_peer_watcher(id));
         let snapshot = std::sync::Arc::clone(&self.snapshot);
         let rules = &snapshot.presence.rules;
-        let resource = self.presence.resources.get_mut(id)?;
-        let aor = resource.aor.clone();
-        let entity = aor.to_uri();
+        let resource = self.presence.resources.get(id)?;
+        let (aor, entity) = (resource.aor.clone(), resource.aor.to_uri());
         let user = user_of(&snapshot, &aor);
         let open = !self.registrar.bindings(&aor).is_empty();
-        resource.publications.prepare();
         let derived = pidf::derived(&entity, open);
         let line = self
             .sources
@@ -260,25 +283,16 @@ impl Engine {
             .map(|(line, feed)| (line.clone(), feed.state));
         let extra = Extra::of(&entity, line, resource.publications.is_empty() && open, &derived);
         let mut list = sources(&resource.publications, user, &extra, rules);
-        let due = match list.iter().any(|s| s.key.is_some()) {
-            true => {
-                let heard = self.sources.heard.entry(aor).or_default();
-                heard.judge(now.mono_ms, &mut list, rules, (watched, open));
-                heard.echoes.due()
-            }
-            false => None,
-        };
-        let list: Vec<Publication<'_>> = list.into_iter().map(|s| s.what).collect();
-        let body = match presence::compose(&entity, &list, rules) {
-            Some(Composed::Built(text)) => text.into(),
-            Some(Composed::Verbatim(body)) => resource.publications.bytes_of(body),
-            None => Bytes::from(derived),
-        };
-        resource.publications.slim();
-        if let Some(due) = due {
+        let heard = self.sources.heard.entry(aor).or_default();
+        heard.judge(now, &mut list, rules, (watched, open));
+        if let Some(due) = heard.echoes.due() {
             self.wheel.arm(due, Kind::Source, id);
         }
-        Some(body)
+        let list: Vec<Publication<'_>> = list.into_iter().map(|s| s.what).collect();
+        Some(match presence::compose(&entity, &list, rules) {
+            Some(composed) => bytes(&resource.publications, composed),
+            None => Bytes::from(derived),
+        })
     }
 
     fn has_peer_watcher(&self, id: SlotId) -> bool {
@@ -329,6 +343,14 @@ impl Engine {
     }
 }
 
+/// The bytes of a document; those of a publication alone are not copied.
+fn bytes(publications: &Publications, composed: Composed<'_>) -> Bytes {
+    match composed {
+        Composed::Built(text) => text.into(),
+        Composed::Verbatim(body) => publications.bytes_of(body),
+    }
+}
+
 /// Sources that are no publications: what they say, read.
 struct Extra<'a> {
     line: Option<(Aor, LineState, Vec<u8>, Document)>,
@@ -354,7 +376,7 @@ impl<'a> Extra<'a> {
 
 /// All that speaks for a presentity. Of what peers publish on lines, only the primary one counts.
 fn sources<'a>(
-    publications: &'a crate::event::publication::Publications,
+    publications: &'a Publications,
     user: Option<&User>,
     extra: &'a Extra<'_>,
     rules: &presence::Rules,

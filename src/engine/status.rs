@@ -57,6 +57,8 @@ pub struct PeerStatus {
     pub targets: Vec<String>,
     /// Connections that are its own.
     pub connections: usize,
+    /// Rings through it: what went out to one peer came back from another.
+    pub rings: Vec<String>,
 }
 
 /// One subscription served.
@@ -131,6 +133,7 @@ impl Engine {
                     .map(|(t, to)| format!("{to} {}", t.param()))
                     .collect(),
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
+                rings: self.rings.of_peer(&peer.name),
             }
         };
         self.snapshot.peers().map(one).collect()

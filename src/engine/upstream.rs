@@ -168,7 +168,10 @@ impl Engine {
         let next = upstream.dialog.as_ref().map(|d| d.next_uri().to_vec());
         let to = match next {
             Some(uri) => self.peer_in_dialog(peer, &uri),
-            None => self.next_place(id),
+            None => {
+                self.note_asked(id);
+                self.next_place(id)
+            }
         };
         let Some(to) = to else {
             let action = match self.upstreams.slots.get_mut(id) {

@@ -285,6 +285,12 @@ impl Publications {
         gone.into_iter().map(|e| e.id).collect()
     }
 
+    /// Whether a peer has published any of them.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.entries.iter().any(|e| !e.by.is_empty())
+    }
+
     /// Reads what is to be composed; see [`Publications::sources`].
     pub fn prepare(&mut self) {
         for entry in self.entries.iter_mut().filter(|e| e.document.is_none()) {

@@ -550,6 +550,7 @@ impl Extra {
             dialog: None,
             credentials: AuthState::None,
             looped: false,
+            ring: false,
         }
     }
 }

@@ -216,6 +216,10 @@ impl<'a, T: Trace> Judge<'a, T> {
             let because = format_args!("it has been here before with the same target");
             return self.refuse(Step::Hops, 482, "Loop Detected", &rules.looped, because);
         }
+        if facts.ring {
+            let because = format_args!("it went out to a peer, and a peer brings it back");
+            return self.refuse(Step::Hops, 482, "Loop Detected", &rules.ring, because);
+        }
         let passed_on = match aim {
             Aim::Bridge => false,
             Aim::Local(..) => !matches!(facts.method, b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE"),
