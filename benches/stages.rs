@@ -80,6 +80,7 @@ fn deciding(c: &mut Criterion) {
         dialog: None,
         credentials: AuthState::None,
         looped: false,
+        ring: false,
         over: Over::default(),
         held: &[],
         watched: None,
@@ -214,6 +215,7 @@ fn documents(c: &mut Criterion) {
             document,
             age,
             dialect: "rfc",
+            phone: None,
         })
         .collect();
     let rules = Rules::default();

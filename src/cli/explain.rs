@@ -140,6 +140,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         dialog: None,
         credentials: credentials(snapshot, args)?,
         looped: false,
+        ring: false,
         over,
         held: &held,
         watched: Some(&watched),

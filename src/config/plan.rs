@@ -271,6 +271,7 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
         && (
             a.dialect,
             a.view_sharing,
+            &a.publishes,
             a.probe,
             a.dscp,
             a.reuse,
@@ -279,6 +280,7 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
         ) == (
             b.dialect,
             b.view_sharing,
+            &b.publishes,
             b.probe,
             b.dscp,
             b.reuse,
@@ -316,6 +318,15 @@ fn routes(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     }
 }
 
+/// The lines of a user, by the names of their peers.
+fn lines<'a>(snapshot: &'a Snapshot, user: &'a User) -> Vec<(&'a crate::sip::uri::Aor, &'a str, bool)> {
+    let peer = |id| snapshot.peer(id).map_or("", |p| &p.name);
+    user.lines
+        .iter()
+        .map(|l| (&l.address, peer(l.peer), l.primary))
+        .collect()
+}
+
 fn users(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     let find =
         |snapshot: &Snapshot, user: &User| snapshot.users.find(user.escaped().as_bytes(), user.domain.as_bytes());
@@ -328,7 +339,8 @@ fn users(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
             Some((_, n))
                 if goes_on.is_none()
                     || (n.presence, n.client) != (user.presence, user.client)
-                    || names(n) != names(user) =>
+                    || names(n) != names(user)
+                    || lines(new, n) != lines(old, user) =>
             {
                 Some(Change::Changed)
             }

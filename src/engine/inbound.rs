@@ -194,6 +194,9 @@ impl Engine {
                     let _same = self.decide(source, view, essentials, &context, seen, &mut why);
                     self.log_refusal(request, &refusal, why.0);
                 }
+                if refusal.rule == self.snapshot.rules.ring {
+                    self.name_ring(request);
+                }
                 self.refuse(now, request, refusal.status, refusal.reason, &refusal.rule);
             }
             Decision::Challenge { stale, proxy, rule } => self.challenge(now, request, stale, proxy, &rule),
@@ -221,6 +224,7 @@ impl Engine {
             dialog: context.dialog,
             credentials: self.vouched(essentials, seen.credentials, looped),
             looped,
+            ring: self.is_ring(source, view, essentials),
             over: seen.over,
             held: &self.presence.held_by_peer,
             watched: Some(&watching),
@@ -232,7 +236,7 @@ impl Engine {
     /// Looks up the dialog of a request with a To tag, by our own tag or by our own Route.
     fn context(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
         let Some(tag) = essentials.to.tag() else {
-            return Context::default();
+            return self.tagless_context(view, essentials);
         };
         if let Some((id, owner)) = self.subscription_by_tag(tag, essentials.call_id) {
             let dialog = Some(InDialog {
@@ -268,6 +272,20 @@ impl Engine {
             };
         }
         self.through_context(source, view, essentials).unwrap_or_default()
+    }
+
+    /// Some peers leave our tag out of a NOTIFY; the Call-ID is ours as well.
+    fn tagless_context(&self, view: &View<'_>, essentials: &Essentials<'_>) -> Context {
+        let notifies = essentials.method.as_bytes() == b"NOTIFY" && view.header(Name::SubscriptionState).is_some();
+        let found = notifies.then(|| self.upstream_by_call_id(essentials.call_id)).flatten();
+        found.map_or_else(Context::default, |(id, peer)| Context {
+            dialog: Some(InDialog {
+                sender: Party::Peer(peer),
+                towards: None,
+            }),
+            kind: InDialogKind::Upstream(id),
+            own_routes: 0,
+        })
     }
 
     /// A dialog that passes through proves itself by the token in our Record-Route.

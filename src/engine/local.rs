@@ -37,7 +37,7 @@ impl Engine {
             b"SERVICE" if self.client_dialect(request.source.listener).sip.roaming => {
                 self.on_service(now, request, &aor);
             }
-            b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
+            b"PUBLISH" => self.on_publish(now, request, &aor, (allow.who, allow.dialect)),
             b"SUBSCRIBE" => {
                 let watcher = (allow.who, allow.dialect);
                 self.on_subscribe(now, request, watcher, |engine| engine.local_resource(&aor));
@@ -119,6 +119,7 @@ impl Engine {
             .snapshot
             .peer(peer)
             .map_or(0, |p| u64::try_from(p.request_timeout.as_millis()).unwrap_or(0));
+        self.note_passed(request, allow.who, peer);
         let manner = Manner {
             record_route: token.as_deref(),
             timeout_ms,
@@ -147,6 +148,7 @@ impl Engine {
         let (Some(watcher), Some(presentity)) = (watcher, self.presentity_abroad(request, peer)) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
+        self.note_passed(request, who, peer);
         // The dialect of the decision is the far side's; a user is shown what its own side speaks.
         let watched_in = self.own_dialect(who, request.source.listener);
         self.on_subscribe(now, request, (who, watched_in), |engine| {

@@ -36,10 +36,12 @@ mod registrar;
 mod reload;
 mod reply;
 mod reuse;
+mod rings;
 mod route_token;
 mod showing;
 mod sides;
 mod slots;
+mod sources;
 mod status;
 mod subscription;
 mod timers;
@@ -335,11 +337,13 @@ pub struct Engine {
     registrar: registrar::Registrar,
     presence: presentity::Presence,
     upstreams: upstream::Upstreams,
+    sources: sources::Sources,
     messages: messages::Offline,
     roaming: lcs::Roaming,
     rates: rates::Rates,
     contracts: contract::Contracts,
     merged: merged::Merged,
+    rings: rings::Rings,
     route_key: [u8; 16],
     counters: Counters,
     draining: bool,
@@ -387,11 +391,13 @@ impl Engine {
             registrar: registrar::Registrar::default(),
             presence: presentity::Presence::default(),
             upstreams: upstream::Upstreams::default(),
+            sources: sources::Sources::default(),
             messages: messages::Offline::default(),
             roaming: lcs::Roaming::default(),
             rates: rates::Rates::default(),
             contracts: contract::Contracts::default(),
             merged: merged::Merged::new(&mut random),
+            rings: rings::Rings::new(&mut random),
             counters: Counters::default(),
             draining: false,
             route_key,
@@ -401,6 +407,7 @@ impl Engine {
         };
         engine.start_contracts(now);
         engine.start_peers(now);
+        engine.follow_lines(now);
         engine
     }
 

@@ -435,6 +435,7 @@ impl Engine {
             self.persist_subscription(id);
         }
         self.counters.notifies += 1;
+        self.told(now, id);
         let reliable = is_reliable(to);
         if let Some(subscription) = self.presence.subscriptions.get_mut(id).filter(|_| !reliable) {
             subscription.by_datagram = true;

@@ -3,7 +3,6 @@
 //! A local presentity is composed of its publications, or derived from its registration while there is none. A remote
 //! one is what an upstream subscription brings. Fan-out goes in slices, so that ten thousand watchers starve nobody.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -22,8 +21,8 @@ use crate::event::publication::{Accepted, Limits, Publications, Publish};
 use crate::event::{ALLOW_EVENTS, Package, Refusal};
 use crate::policy::Party;
 use crate::policy::snapshot::DialectId;
-use crate::presence::{Document, PIDF, pidf};
-use crate::sip::field::{EventHeader, MediaType, parse_expires};
+use crate::presence::pidf;
+use crate::sip::field::{EventHeader, parse_expires};
 use crate::sip::header::Name;
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
@@ -144,6 +143,7 @@ impl Engine {
         let body = Bytes::from(pidf::derived(&aor.to_uri(), open));
         let id = self.new_resource(aor.clone(), None, body);
         self.presence.local.insert(aor.clone(), id);
+        self.compose_lines(id);
         id
     }
 
@@ -163,8 +163,14 @@ impl Engine {
         })
     }
 
-    /// PUBLISH (RFC 3903 section 6) for the sender's own address.
-    pub(super) fn on_publish(&mut self, now: Now, request: &Request<'_>, aor: &Aor, dialect: DialectId) {
+    /// PUBLISH (RFC 3903 section 6) for the sender's own address, or by a peer that may publish for it.
+    pub(super) fn on_publish(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        aor: &Aor,
+        (who, dialect): (Party, DialectId),
+    ) {
         let view = request.view;
         let package = view.header(Name::Event).map(EventHeader::parse);
         match package {
@@ -175,18 +181,16 @@ impl Engine {
             Ok(expires) => expires,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
-        let Ok(body) = self.published(now, request, aor, dialect) else {
-            return;
-        };
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
-        let document = (!body.is_empty()).then(|| Document::parse(&body));
-        // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
-        if matches!(&document, Some(Ok(document)) if !document.is_about(aor)) {
-            return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
-        }
         let dialect = self.snapshot.dialect(dialect).cloned();
+        // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
+        let kind = view.header(Name::ContentType).unwrap_or_default();
+        let said = match self.said(who, aor, dialect.as_deref(), (kind, view.body())) {
+            Ok(said) => said,
+            Err(unsaid) => return self.refuse_body(now, request, dialect.as_deref(), &unsaid),
+        };
         let mut tags = view.headers(Name::SipIfMatch);
         let mut if_match = tags.next().map(|v| String::from_utf8_lossy(v).into_owned());
         if let (Some(tag), Some(_)) = (&mut if_match, tags.next()) {
@@ -196,9 +200,11 @@ impl Engine {
         let publish = Publish {
             if_match: if_match.as_deref(),
             expires_s,
-            body: &body,
-            document,
+            body: &said.body,
+            document: said.document,
             dialect: dialect.as_ref().map_or("rfc", |d| &d.name),
+            by: &said.by,
+            line: &said.line,
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);
@@ -212,39 +218,6 @@ impl Engine {
                 self.forget_if_idle(id);
             }
         }
-    }
-
-    /// The body of a PUBLISH as it is kept: PIDF. `Err(())` means that the request has been answered.
-    fn published<'r>(
-        &mut self,
-        now: Now,
-        request: &Request<'r>,
-        aor: &Aor,
-        dialect: DialectId,
-    ) -> Result<Cow<'r, [u8]>, ()> {
-        let body = request.view.body();
-        let content_type = request.view.header(Name::ContentType).unwrap_or_default();
-        let Some(dialect) = self.snapshot.dialect(dialect).filter(|_| !body.is_empty()).cloned() else {
-            return Ok(Cow::Borrowed(body));
-        };
-        if dialect.is_verbatim() && MediaType::parse(content_type).is(PIDF) {
-            return Ok(Cow::Borrowed(body));
-        }
-        let refusal = match dialect.is_verbatim() {
-            true => None,
-            false => match dialect.import(content_type, &aor.to_uri(), body) {
-                Ok(imported) => return Ok(imported.pidf),
-                Err(refusal) => Some(refusal),
-            },
-        };
-        let accept = dialect.accept();
-        let status = refusal.as_ref().map_or(415, |r| r.status);
-        let what = refusal.map_or_else(|| "the media type is not taken".into(), |r| r.what.replace('"', "'"));
-        let warning = format!("399 {} \"{what}\"", self.host());
-        let headers: [(&[u8], &[u8]); 2] = [(b"Warning", warning.as_bytes()), (b"Accept", accept.as_bytes())];
-        let used = 1 + usize::from(status == 415);
-        self.answer(now, request, Answer::new(status, phrase(status)).with(&headers[..used]));
-        Err(())
     }
 
     fn publication_limits(&self) -> Limits {
@@ -344,21 +317,9 @@ impl Engine {
         }
     }
 
-    /// The document of a local presentity as its publications and contacts stand now.
-    pub(super) fn composed(&mut self, id: SlotId) -> Option<Bytes> {
-        let resource = self.presence.resources.get_mut(id)?;
-        let entity = resource.aor.to_uri();
-        let open = !self.registrar.bindings(&resource.aor).is_empty();
-        Some(
-            match resource.publications.compose(&entity, &self.snapshot.presence.rules) {
-                Some(composed) => composed,
-                None => Bytes::from(pidf::derived(&entity, open)),
-            },
-        )
-    }
-
     /// A new document for a resource, local or remote, once what it rests on is durable.
     pub(super) fn show(&mut self, id: SlotId, body: Bytes) {
+        self.heard_of_line(id, &body);
         if self.take_first_document(self.clock, id, &body) {
             return;
         }

@@ -284,6 +284,8 @@ pub(super) fn publication(entry: &Entry) -> Box<[u8]> {
         .bytes(&entry.body)
         .bytes(entry.etag.as_bytes())
         .bytes(entry.dialect.as_bytes())
+        .bytes(entry.by.as_bytes())
+        .bytes(entry.line.as_bytes())
         .done()
 }
 
@@ -409,6 +411,7 @@ impl Engine {
             }
         }
         self.restored(now);
+        self.lines_restored(now);
         Ok(count)
     }
 
@@ -465,7 +468,10 @@ impl Engine {
     fn restore_publication(&mut self, now: Now, owner: &str, id: &str, r: &mut Reader<'_>) -> Option<bool> {
         let (expires_wall_ms, age, body) = (r.number()?, r.number()?, r.bytes()?);
         let (etag, dialect) = (r.text()?, r.text()?);
-        let Some(aor) = self.local_user(owner).filter(|_| expires_wall_ms > now.wall_ms) else {
+        // Records from before peers could publish end here.
+        let (by, line) = (r.text().unwrap_or_default(), r.text().unwrap_or_default());
+        let alive = |aor: &Aor| expires_wall_ms > now.wall_ms && self.may_publish(by, aor);
+        let Some(aor) = self.local_user(owner).filter(alive) else {
             return Some(false);
         };
         let slot = self.local_resource(&aor);
@@ -477,6 +483,8 @@ impl Engine {
             age,
             body,
             dialect,
+            by,
+            line,
         };
         // An older program took what this one does not: its publisher will have to say it again.
         if resource.publications.restore(kept).is_err() {

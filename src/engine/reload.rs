@@ -33,8 +33,11 @@ impl Engine {
         self.follow_flows(plan, &old);
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
+        self.follow_lines(now);
+        self.forget_trunks();
         self.rates.follow(plan);
         self.follow_contracts(now, plan);
+        self.rings.forget();
         self.forget_users(now, plan, &old);
         if old.dialects != self.snapshot.dialects {
             self.render_again();

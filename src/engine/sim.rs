@@ -96,6 +96,11 @@ impl Sim {
         Self::on(Arc::new(crate::config::tests::snapshot_with(config, plan)))
     }
 
+    /// With another configuration, made of the usual one.
+    pub(super) fn configured(change: impl FnOnce(&str) -> String) -> Self {
+        Self::on(Arc::new(crate::config::tests::snapshot(&change(CONFIG))))
+    }
+
     fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,

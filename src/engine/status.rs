@@ -60,6 +60,8 @@ pub struct PeerStatus {
     /// What we promised it and how it stands; `None` without a contract.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contract: Option<super::ContractStatus>,
+    /// Rings through it: what went out to one peer came back from another.
+    pub rings: Vec<String>,
 }
 
 /// One subscription served.
@@ -135,6 +137,7 @@ impl Engine {
                     .collect(),
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
                 contract: self.contract_status(now, id),
+                rings: self.rings.of_peer(&peer.name),
             }
         };
         self.snapshot.peers().map(one).collect()

@@ -33,10 +33,14 @@ pub(super) enum Kind {
     Delivered,
     /// A peer's contract lets the next request go.
     Contract,
+    /// The next line is subscribed.
+    Line,
+    /// What is taken for an echo must have followed.
+    Source,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -48,6 +52,8 @@ impl Kind {
         Self::Delivery,
         Self::Delivered,
         Self::Contract,
+        Self::Line,
+        Self::Source,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -99,6 +105,8 @@ impl Engine {
                 Some(Kind::Delivery) => self.on_delivery_timer(now, id),
                 Some(Kind::Delivered) => self.on_delivered_timer(now),
                 Some(Kind::Contract) => self.on_contract_timer(now, id),
+                Some(Kind::Line) => self.on_line_timer(now, id),
+                Some(Kind::Source) => self.on_source_timer(now, id),
                 None => {}
             }
         }

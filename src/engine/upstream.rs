@@ -4,6 +4,7 @@
 //! expiry is its own; its loss shows as unknown, never as a stale state.
 
 mod kept;
+mod lines;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(super) struct Upstream {
     pub(super) dialog: Option<Dialog>,
     pub(super) cseq: u32,
     to: Option<Destination>,
+    /// Places that have failed since the last success.
+    failed: Vec<Destination>,
     pub(super) resource: SlotId,
     /// A refresh that waits for its turn after the peer's return.
     paced: bool,
@@ -133,16 +136,17 @@ impl Engine {
         let resource = self.new_resource(key.presentity.clone(), None, body);
         let expires_s = self.upstream_expires_s(key.peer);
         let tag = self.random.token::<16>();
-        let call_id = format!("{}@{}", text(&self.random.token::<20>()), self.host());
+        let call_id = self.call_id_with(&tag);
         let id = self.upstreams.slots.insert(Upstream {
             machine: Subscriber::new(now.mono_ms, expires_s),
             key: key.clone(),
             route,
             tag,
-            call_id: call_id.into(),
+            call_id,
             dialog: None,
             cseq: 0,
             to: None,
+            failed: Vec::new(),
             resource,
             paced: false,
             restored: false,
@@ -180,14 +184,14 @@ impl Engine {
         let Some(upstream) = self.upstreams.slots.get(id) else {
             return;
         };
-        let (peer, route) = (upstream.key.peer, upstream.route);
+        let peer = upstream.key.peer;
         let next = upstream.dialog.as_ref().map(|d| d.next_uri().to_vec());
         let to = match next {
             Some(uri) => self.peer_in_dialog(peer, &uri),
-            None => self
-                .route_destinations(route, &upstream.key.presentity.clone())
-                .first()
-                .map(|(_, to)| *to),
+            None => {
+                self.note_asked(id);
+                self.next_place(id)
+            }
         };
         let Some(to) = to else {
             let action = match self.upstreams.slots.get_mut(id) {
@@ -281,6 +285,17 @@ impl Engine {
                 upstream.dialog = Some(dialog);
             }
         }
+        if status < 300 {
+            upstream.failed.clear();
+        } else if matches!(status, 408 | 500 | 502..=504)
+            && answer.retry_after_s.is_none()
+            && self.go_elsewhere(now, id)
+        {
+            return;
+        }
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
         let action = upstream.machine.response(now.mono_ms, answer, &mut self.random);
         self.persist_upstream(id);
         self.act(now, id, action);
@@ -317,6 +332,12 @@ impl Engine {
         if upstream.ending {
             return self.drop_upstream(id);
         }
+        if self.go_elsewhere(now, id) {
+            return;
+        }
+        let Some(upstream) = self.upstreams.slots.get_mut(id) else {
+            return;
+        };
         let action = upstream.machine.failed(now.mono_ms, &mut self.random);
         self.act(now, id, action);
     }
@@ -545,15 +566,15 @@ impl Engine {
 
     /// A new subscription has new identifiers, so that a late NOTIFY of the old one finds nothing.
     fn new_dialog(&mut self, id: SlotId) {
-        let (tag, call_id) = (self.random.token::<16>(), self.random.token::<20>());
-        let call_id = format!("{}@{}", text(&call_id), self.host());
+        let tag = self.random.token::<16>();
+        let call_id = self.call_id_with(&tag);
         let Some(upstream) = self.upstreams.slots.get_mut(id) else {
             return;
         };
         self.upstreams.by_tag.remove(&upstream.tag);
         self.upstreams.by_tag.insert(tag, id);
         upstream.tag = tag;
-        upstream.call_id = call_id.into();
+        upstream.call_id = call_id;
         upstream.dialog = None;
         upstream.cseq = 0;
     }
@@ -605,7 +626,8 @@ impl Engine {
         let Some(entry) = self.presence.resources.get(resource) else {
             return;
         };
-        let (Some(id), true) = (entry.upstream, entry.watchers.is_empty()) else {
+        let idle = entry.watchers.is_empty() && !self.sources.feeds(resource);
+        let (Some(id), true) = (entry.upstream, idle) else {
             return;
         };
         self.leave_upstream(id);

@@ -23,6 +23,10 @@ pub struct Entry {
     pub body: Bytes,
     /// Dialect of its publisher.
     pub dialect: Box<str>,
+    /// The peer that published it, by name; empty: the presentity itself.
+    pub by: Box<str>,
+    /// The line it is about, as `user@domain`; empty: the person.
+    pub line: Box<str>,
     /// The body as it was read; kept only beside other publications, with which it is composed again and again.
     document: Option<Arc<Document>>,
 }
@@ -37,6 +41,8 @@ pub struct Kept<'a> {
     pub age: u64,
     pub body: &'a [u8],
     pub dialect: &'a str,
+    pub by: &'a str,
+    pub line: &'a str,
 }
 
 /// What a PUBLISH asks for.
@@ -52,6 +58,10 @@ pub struct Publish<'a> {
     pub document: Option<Result<Document, XmlError>>,
     /// Dialect of the publisher.
     pub dialect: &'a str,
+    /// The peer that publishes, by name; empty: the presentity itself. Nobody changes what another has published.
+    pub by: &'a str,
+    /// The line it is about, as `user@domain`; empty: the person.
+    pub line: &'a str,
 }
 
 /// Limits of publications.
@@ -124,7 +134,7 @@ impl Publications {
             Some(etag) => Some(
                 self.entries
                     .iter()
-                    .position(|e| e.etag == etag && e.expires_wall_ms > now.wall_ms)
+                    .position(|e| e.etag == etag && e.expires_wall_ms > now.wall_ms && *e.by == *publish.by)
                     .ok_or(Refusal::ConditionFailed)?,
             ),
             None => None,
@@ -167,6 +177,8 @@ impl Publications {
                     age: self.age(),
                     body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
+                    by: publish.by.into(),
+                    line: publish.line.into(),
                     document: Some(document),
                 };
                 let before = std::mem::replace(&mut self.entries[at], entry);
@@ -184,6 +196,8 @@ impl Publications {
                     age,
                     body: Bytes::copy_from_slice(publish.body),
                     dialect: publish.dialect.into(),
+                    by: publish.by.into(),
+                    line: publish.line.into(),
                     document: Some(document),
                 });
                 accepted(&etag, None, true)
@@ -220,6 +234,8 @@ impl Publications {
             age: kept.age,
             body: Bytes::copy_from_slice(kept.body),
             dialect: kept.dialect.into(),
+            by: kept.by.into(),
+            line: kept.line.into(),
             document: Some(Arc::new(document)),
         });
         Ok(())
@@ -260,39 +276,59 @@ impl Publications {
         self.entries.iter().find(|e| *e.id == *id)
     }
 
-    /// The composed document; `None` when nobody has published. One publication alone is not copied.
-    pub fn compose(&mut self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
+    /// Takes away what peers have published and may not any more; returns the lasting names.
+    pub fn retain_of_peers(&mut self, mut may: impl FnMut(&str) -> bool) -> Vec<Box<str>> {
+        let (stays, gone): (Vec<Entry>, Vec<Entry>) = core::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|e| e.by.is_empty() || may(&e.by));
+        self.entries = stays;
+        gone.into_iter().map(|e| e.id).collect()
+    }
+
+    /// Whether a peer has published any of them.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.entries.iter().any(|e| !e.by.is_empty())
+    }
+
+    /// Reads what is to be composed; see [`Publications::sources`].
+    pub fn prepare(&mut self) {
         for entry in self.entries.iter_mut().filter(|e| e.document.is_none()) {
             // It has been read before, so it can be read.
             entry.document = Document::parse(&entry.body).ok().map(Arc::new);
         }
-        let composed = self.composed(entity, rules);
+    }
+
+    /// All publications as sources of a composition, once they are prepared.
+    pub fn sources(&self, rules: &presence::Rules) -> impl Iterator<Item = (&Entry, Publication<'_>)> {
+        self.entries.iter().filter_map(move |e| {
+            let document: &Document = e.document.as_ref()?;
+            let phone = (!e.line.is_empty()).then(|| presence::LineState::of(document, rules));
+            let source = Publication {
+                body: &e.body,
+                document,
+                age: e.age,
+                dialect: &e.dialect,
+                phone,
+            };
+            Some((e, source))
+        })
+    }
+
+    /// The bytes of a publication's body, not copied where it is one of these.
+    #[must_use]
+    pub fn bytes_of(&self, body: &[u8]) -> Bytes {
+        match self.entries.iter().find(|e| core::ptr::eq(&*e.body, body)) {
+            Some(entry) => entry.body.clone(),
+            None => Bytes::copy_from_slice(body),
+        }
+    }
+
+    /// A publication alone is not kept parsed.
+    pub fn slim(&mut self) {
         if let [alone] = &mut self.entries[..] {
             alone.document = None;
         }
-        composed
-    }
-
-    fn composed(&self, entity: &str, rules: &presence::Rules) -> Option<Bytes> {
-        let list: Vec<Publication<'_>> = self
-            .entries
-            .iter()
-            .filter_map(|e| {
-                Some(Publication {
-                    body: &e.body,
-                    document: e.document.as_ref()?,
-                    age: e.age,
-                    dialect: &e.dialect,
-                })
-            })
-            .collect();
-        Some(match presence::compose(entity, &list, rules)? {
-            presence::Composed::Built(text) => text.into(),
-            presence::Composed::Verbatim(body) => match self.entries.iter().find(|e| core::ptr::eq(&*e.body, body)) {
-                Some(entry) => entry.body.clone(),
-                None => Bytes::copy_from_slice(body),
-            },
-        })
     }
 }
 
@@ -326,6 +362,8 @@ mod tests {
                 body,
                 document: (!body.is_empty()).then(|| Document::parse(body)),
                 dialect: "rfc",
+                by: "",
+                line: "",
             },
             LIMITS,
             r,

@@ -134,6 +134,8 @@ pub struct Facts<'a> {
     pub credentials: AuthState,
     /// The request has been here before with the same target (RFC 5393).
     pub looped: bool,
+    /// It went out from here to a peer and comes back from one, with nothing in its headers that tells.
+    pub ring: bool,
     /// Limits exceeded now.
     pub over: Over,
     /// Subscriptions that each peer holds here, by [`PeerId`](crate::sip::net::PeerId); shorter than the list of peers where none follows.

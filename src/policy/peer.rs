@@ -14,6 +14,7 @@ use super::names::{NameMap, same, trim};
 use super::rule::RuleRef;
 use super::snapshot::{DialectId, HostPort};
 use crate::sip::net::{PeerId, Transport};
+use crate::sip::uri::Aor;
 
 /// A server we federate with.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Peer {
     pub dialect: DialectId,
     /// Whether one upstream subscription under the bridge's identity serves all local watchers.
     pub view_sharing: bool,
+    /// Local users whose state it may publish.
+    pub publishes: Publishes,
     /// OPTIONS probes; `None` when switched off.
     pub probe: Option<Probe>,
     /// Differentiated services code point (0 to 63) of its traffic.
@@ -72,6 +75,8 @@ pub struct Peer {
     pub contract_rule: RuleRef,
     /// Where `assigned` is written, else where the peer is.
     pub assigned_rule: RuleRef,
+    /// Where `publishes` is written, else where the peer is.
+    pub publishes_rule: RuleRef,
 }
 
 impl Peer {
@@ -153,6 +158,24 @@ pub enum Reuse {
     Always,
     /// Never.
     Never,
+}
+
+/// Local users for whom a peer may publish (RFC 3903): nobody, unless it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publishes {
+    /// All of them.
+    pub all: bool,
+    /// These.
+    pub users: Vec<Aor>,
+}
+
+impl Publishes {
+    /// Whether state of this user is taken; the user part is unescaped, the domain in any case.
+    #[must_use]
+    pub fn covers(&self, user: &str, domain: &str) -> bool {
+        let is_it = |aor: &Aor| aor.user() == user && same(aor.domain().as_bytes(), domain.as_bytes());
+        self.all || self.users.iter().any(is_it)
+    }
 }
 
 /// OPTIONS probing of a peer.

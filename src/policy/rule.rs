@@ -105,6 +105,8 @@ rules! {
     user_unknown = "user.unknown",
     /// The request has been here before (RFC 5393).
     looped = "hops.loop",
+    /// The request went out to a peer and came back from one.
+    ring = "hops.ring",
     /// Max-Forwards is used up.
     hops = "hops.max_forwards",
     /// Nothing leads there.

@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 use super::aliases::{Alias, AliasName, Aliases};
 use super::names::{HASH_SEED, hash_lower, same, trim};
 use super::rule::RuleRef;
+use crate::sip::net::PeerId;
+use crate::sip::uri::Aor;
 
 /// Index of a user in the running configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +45,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A line of a user at a peer.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its address there.
+    pub address: Aor,
+    /// Where it is.
+    pub peer: PeerId,
+    /// It speaks for the person. At most one of a user's does.
+    pub primary: bool,
+    /// Where it is written.
+    pub rule: RuleRef,
+}
+
 /// A local user.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -58,6 +73,8 @@ pub struct User {
     pub client: bool,
     /// Further addresses and numbers.
     pub aliases: Vec<Alias>,
+    /// Lines at peers.
+    pub lines: Vec<Line>,
     /// Where it is written.
     pub rule: RuleRef,
     /// Where `enabled` is written, else where the user is.
@@ -159,6 +176,18 @@ impl Users {
 }
 
 impl User {
+    /// The line that speaks for the person.
+    #[must_use]
+    pub fn primary_line(&self) -> Option<&Line> {
+        self.lines.iter().find(|l| l.primary)
+    }
+
+    /// The address of record.
+    #[must_use]
+    pub fn aor(&self) -> Aor {
+        Aor::new(&self.user, &self.domain)
+    }
+
     /// The user part as it goes into a URI.
     #[must_use]
     pub fn escaped(&self) -> String {

@@ -1,13 +1,15 @@
 //! Composition: what several publications of one presentity say together (RFC 4479 section 3.5).
 //!
 //! One publication passes unchanged. Of several, an explicit do-not-disturb comes before anything set by hand, that
-//! before anything automatic, open before closed among the automatic, then the newest. All tuples and devices stand side
+//! before anything automatic. Among the automatic: a phone set to do-not-disturb, a phone in use, whoever is reachable by a
+//! client, an idle phone, the closed; then the newest. All tuples and devices stand side
 //! by side under ids of their own. There is one person: its state is the winner's, foreign XML of the others is kept.
 //! Somebody who is closed by hand is hidden: nothing else is shown. The result does not depend on the order of the input.
 //! What activities mean beyond that, and timed status (RFC 4481), is not judged here.
 
 use std::collections::BTreeSet;
 
+use super::line::LineState;
 use super::pidf::{self, Basic, Document, Element, Kind, NS_DATA_MODEL, NS_RPID, NS_TRESTLE, Part};
 use super::rules::Rules;
 
@@ -22,6 +24,8 @@ pub struct Publication<'a> {
     pub age: u64,
     /// Dialect of the publisher; the rules may name it.
     pub dialect: &'a str,
+    /// It is the line of a phone, and this is its state; one that is unknown does not count.
+    pub phone: Option<LineState>,
 }
 
 /// The composed document.
@@ -55,6 +59,14 @@ struct Judged<'p, 'a> {
 
 impl<'p, 'a> Judged<'p, 'a> {
     fn new(source: &'p Publication<'a>, rules: &Rules) -> Self {
+        if source.phone.is_some() {
+            return Self {
+                source,
+                dnd: false,
+                unsaid: false,
+                manual: false,
+            };
+        }
         let said = rules.says_dnd(source.document);
         let marked = rules.is_marked_dnd(source);
         Self {
@@ -69,23 +81,88 @@ impl<'p, 'a> Judged<'p, 'a> {
         self.source.document.basic() == Some(Basic::Closed)
     }
 
-    /// The greatest wins.
-    fn rank(&self) -> (bool, bool, bool, u64) {
-        let reachable = !self.manual && !self.is_closed();
-        (self.dnd, self.manual, reachable, self.source.age)
+    fn level(&self) -> Level {
+        match self.source.phone {
+            Some(LineState::Dnd) => Level::PhoneDnd,
+            Some(LineState::OnThePhone) => Level::OnThePhone,
+            Some(LineState::Idle) => Level::IdlePhone,
+            Some(LineState::Unknown) => Level::Closed,
+            None if self.dnd => Level::Dnd,
+            None if self.manual => Level::Manual,
+            None if self.is_closed() => Level::Closed,
+            None => Level::Reachable,
+        }
     }
 
-    /// Nobody else speaks of the person's state.
-    fn is_exclusive(&self) -> bool {
-        self.dnd || self.manual
+    /// The greatest wins.
+    fn rank(&self) -> (Level, bool, u64) {
+        (self.level(), self.manual, self.source.age)
     }
+
+    /// Nobody else speaks of the person's state. Beside an idle phone that wins there are only clients that are closed.
+    fn is_exclusive(&self) -> bool {
+        self.dnd || self.manual || self.level() == Level::IdlePhone
+    }
+}
+
+/// What decides between sources, the weightiest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Not reachable by this source.
+    Closed,
+    /// A phone that is idle.
+    IdlePhone,
+    /// Reachable by a client.
+    Reachable,
+    /// A phone is in use.
+    OnThePhone,
+    /// A phone is set to do-not-disturb.
+    PhoneDnd,
+    /// Set by hand.
+    Manual,
+    /// Do-not-disturb.
+    Dnd,
+}
+
+impl Level {
+    /// The rule in words, as `trestle why` tells it.
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Closed => "all sources are closed: the newest",
+            Self::IdlePhone => "only a phone is there, and it is idle",
+            Self::Reachable => "the newest source that is open",
+            Self::OnThePhone => "a phone in use before any other automatic state",
+            Self::PhoneDnd => "a phone set to do-not-disturb before any other automatic state",
+            Self::Manual => "set by hand before anything automatic",
+            Self::Dnd => "do-not-disturb before everything",
+        }
+    }
+}
+
+/// The publications that count, the winner first.
+fn judge<'p, 'a>(publications: &'p [Publication<'a>], rules: &Rules) -> Vec<Judged<'p, 'a>> {
+    let counts = |p: &&Publication<'_>| p.phone != Some(LineState::Unknown);
+    let all = publications.iter().filter(counts);
+    let mut judged: Vec<Judged<'_, 'a>> = all.map(|p| Judged::new(p, rules)).collect();
+    judged.sort_by_key(|j| core::cmp::Reverse(j.rank()));
+    if rules.ignore_lone_phone && judged.first().is_some_and(|j| j.level() == Level::IdlePhone) {
+        judged.retain(|j| j.level() != Level::IdlePhone);
+    }
+    judged
+}
+
+/// Which publication wins, by its age, and by which rule.
+#[must_use]
+pub fn winner(publications: &[Publication<'_>], rules: &Rules) -> Option<(u64, Level)> {
+    let judged = judge(publications, rules);
+    judged.first().map(|j| (j.source.age, j.level()))
 }
 
 /// Composes the publications of one presentity; `None` when there are none.
 #[must_use]
 pub fn compose<'a>(entity: &str, publications: &[Publication<'a>], rules: &Rules) -> Option<Composed<'a>> {
-    let mut judged: Vec<Judged<'_, 'a>> = publications.iter().map(|p| Judged::new(p, rules)).collect();
-    judged.sort_by_key(|j| core::cmp::Reverse(j.rank()));
+    let judged = judge(publications, rules);
     let winner = judged.first()?;
     let hidden = winner.manual && !winner.dnd && winner.is_closed();
     if hidden || (judged.len() == 1 && !winner.unsaid) {

@@ -23,6 +23,8 @@ pub struct Rules {
     pub dnd: Vec<Mark>,
     /// Elements that say do-not-disturb: names in any namespace, or `{namespace}name`.
     pub dnd_elements: Vec<Box<str>>,
+    /// An idle phone of which nothing else is heard does not make its owner available.
+    pub ignore_lone_phone: bool,
 }
 
 impl Rules {

@@ -551,6 +551,7 @@ impl Extra {
             dialog: None,
             credentials: AuthState::None,
             looped: false,
+            ring: false,
         }
     }
 }

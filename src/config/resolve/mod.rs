@@ -7,6 +7,7 @@ mod core_parts;
 mod dialects;
 mod dialplan;
 mod dns;
+mod lines;
 mod peers;
 mod services;
 mod users;
@@ -162,7 +163,7 @@ impl Resolver<'_> {
         let mut peers = self.peers(peer_files(), &domains);
         let dialplan = self.dialplan(here, &written.mappings, &peers);
         let routes = self.routes(route_files(), &peers, &domains);
-        let mut users = self.users(user_files(), &domains);
+        let mut users = self.users(user_files(), &domains, &peers);
         self.aliases(user_files(), &mut users, (&peers, &domains), &dialplan);
         self.assign(peer_files(), &mut peers, &users, &dialplan);
         let acl = self.acl(acl_files);

@@ -112,6 +112,7 @@ impl Resolver<'_> {
             tls,
             dialect,
             view_sharing: at.view_sharing.unwrap_or(false),
+            publishes: self.publishes(here, at.publishes.as_ref(), local),
             probe,
             dscp: at.dscp.as_ref().map(|d| d.value),
             reuse: self.reuse(here, at, secure),
@@ -133,6 +134,7 @@ impl Resolver<'_> {
             contract_rule: rule_at("peer.contract", at.contract.as_ref().map(|c| c.place)),
             assigned_rule: rule_at("peer.assigned", at.assigned.as_ref().map(|a| a.place)),
             limits_rule: rule_at("peer.limits", at.limits.as_ref().map(|l| l.place)),
+            publishes_rule: rule_at("peer.publishes", at.publishes.as_ref().map(|p| p.place)),
         }
     }
 

@@ -118,6 +118,7 @@ impl Resolver<'_> {
         let dnd = written.dnd.as_ref();
         let elements = dnd.and_then(|d| d.elements.as_ref());
         Rules {
+            ignore_lone_phone: written.lone_idle_phone == Some(written::LoneIdlePhone::Ignored),
             manual: classes
                 .chain(tuples)
                 .chain(self.marks(here, written.manual.as_ref()))

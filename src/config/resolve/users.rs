@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use super::peers::Peers;
 use super::{Domains, Here, Resolver};
 use crate::config::at::At;
 use crate::config::value;
@@ -14,12 +15,13 @@ impl Resolver<'_> {
         &mut self,
         files: impl Iterator<Item = (Here<'a>, &'a Vec<At<written::User>>)>,
         domains: &Domains,
+        peers: &Peers,
     ) -> Users {
         let mut users = Users::default();
         let mut plain = 0_usize;
         for (here, written) in files {
             for at in written {
-                let Some(user) = self.user(here, at, domains, &mut plain) else {
+                let Some(user) = self.user(here, at, (domains, peers), &mut plain) else {
                     continue;
                 };
                 let address = user.address();
@@ -36,8 +38,15 @@ impl Resolver<'_> {
         users
     }
 
-    fn user(&mut self, here: Here<'_>, at: &At<written::User>, domains: &Domains, plain: &mut usize) -> Option<User> {
+    fn user(
+        &mut self,
+        here: Here<'_>,
+        at: &At<written::User>,
+        (domains, peers): (&Domains, &Peers),
+        plain: &mut usize,
+    ) -> Option<User> {
         let secret = self.secret(here, &at.password, plain);
+        let lines = self.lines(here, at.lines.as_deref().unwrap_or_default(), (domains, peers));
         let (user, domain) = self.read(here, &at.aor, |text| aor(text))?;
         let Some((domain, _)) = domains.index(domain.as_bytes()).and_then(|i| domains.at(i)) else {
             let help = "add the domain to `domains`, or correct the address";
@@ -52,6 +61,7 @@ impl Resolver<'_> {
             presence: enabled.and_then(|e| e.presence).unwrap_or(true),
             client: enabled.and_then(|e| e.client).unwrap_or(true),
             aliases: Vec::new(),
+            lines,
             rule: here.rule("user", at.place),
             enabled_rule: here.rule("user.enabled", enabled.map_or(at.place, |e| e.place)),
         })

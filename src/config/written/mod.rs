@@ -5,11 +5,13 @@
 
 mod choice;
 pub mod dialplan;
+mod lines;
 mod peers;
 mod service;
 mod text;
 
 pub use choice::{AclEntry, AclSubject, ContractChoice, Http, Match, Password, ProbeChoice};
+pub use lines::{Line, LoneIdlePhone};
 pub use peers::{Contract, Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
     Admin, Dnd, Dns, Limits, Log, Mappings, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
@@ -167,6 +169,8 @@ pub struct User {
     pub aliases: Option<At<Vec<At<String>>>>,
     /// What the user may do. Default: everything.
     pub enabled: Option<At<Enabled>>,
+    /// Lines at peers whose state is a source of the user's presence. Default: none.
+    pub lines: Option<Vec<At<Line>>>,
 }
 
 /// What a user may do.

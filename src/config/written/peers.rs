@@ -32,6 +32,8 @@ pub struct Peer {
     pub dialect: Option<At<String>>,
     /// One upstream subscription under the bridge's identity for all local watchers. Default: false.
     pub view_sharing: Option<bool>,
+    /// Local users whose state it may publish, as a publish trunk does: addresses, or `"*"` for all. Default: none.
+    pub publishes: Option<At<Vec<At<String>>>>,
     /// OPTIONS probes. Default: every 30s, 5s to answer, down after 2.
     pub probe: Option<At<ProbeChoice>>,
     /// Differentiated services code point of its traffic, 0 to 63. Default: left as it is.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Http, Time};
+use super::{Count, Http, LoneIdlePhone, Time};
 use crate::config::at::At;
 
 /// NOTIFYs to watchers.
@@ -32,6 +32,8 @@ pub struct Presence {
     pub manual: Option<Vec<At<Mark>>>,
     /// What says do-not-disturb.
     pub dnd: Option<Dnd>,
+    /// What an idle phone alone says of its owner: `available` or `ignored`. Default: available.
+    pub lone_idle_phone: Option<LoneIdlePhone>,
     /// Publications one presentity may have. Default: 16.
     pub max_publications: Option<At<u32>>,
     /// Subscriptions one watcher may hold. Default: 1000.

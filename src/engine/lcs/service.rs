@@ -166,6 +166,8 @@ impl Engine {
             body: &pidf,
             document: Some(Document::parse(&pidf)),
             dialect: &dialect.name,
+            by: "",
+            line: "",
         };
         match resource.publications.publish(now, publish, limits, &mut self.random) {
             Ok(accepted) => {
@@ -207,6 +209,7 @@ impl Engine {
             document: &document,
             age: 0,
             dialect,
+            phone: None,
         };
         if self.snapshot.presence.rules.is_manual(&publication) {
             return pidf;

@@ -15,6 +15,7 @@ impl Engine {
         cseq: u32,
         dialog: Option<Dialog>,
     ) {
+        let shared = key.watcher.is_none();
         let id = self.add_upstream(now, key, route);
         let Some(upstream) = self.upstreams.slots.get_mut(id) else {
             return;
@@ -29,7 +30,9 @@ impl Engine {
             // The far side may know the old identifiers, with a sequence number that nobody remembers.
             self.new_dialog(id);
         }
-        self.wheel.arm(now.mono_ms + 1, Kind::Upstream, id);
+        // Views that are shared may be as many as there are lines: they take turns.
+        let turn = if shared { self.upstreams.slots.len() as u64 } else { 0 };
+        self.wheel.arm(now.mono_ms + 1 + turn, Kind::Upstream, id);
     }
 
     /// Follows a new configuration. A subscription stays where it is while its peer is trusted and a route still leads

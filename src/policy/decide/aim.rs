@@ -214,7 +214,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                     format_args!("no such user in a local domain"),
                 )
             }
-            Some(user) if !user.presence && self.watches_presence() => {
+            Some(user) if !user.presence && (self.watches_presence() || method == b"PUBLISH") => {
                 let because = format_args!("presence of {} is disabled", user.address());
                 self.refuse(STEP, 403, "Presence Disabled", &user.enabled_rule, because)
             }
@@ -256,6 +256,10 @@ impl<'a, T: Trace> Judge<'a, T> {
         if facts.looped {
             let because = format_args!("it has been here before with the same target");
             return self.refuse(Step::Hops, 482, "Loop Detected", &rules.looped, because);
+        }
+        if facts.ring {
+            let because = format_args!("it went out to a peer, and a peer brings it back");
+            return self.refuse(Step::Hops, 482, "Loop Detected", &rules.ring, because);
         }
         let passed_on = match aim {
             Aim::Bridge => false,

@@ -20,6 +20,15 @@ impl<'a, T: Trace> Judge<'a, T> {
             let because = format_args!("the From address has no domain that anybody could speak for");
             return self.refuse(STEP, 403, "From Not Accepted", &snapshot.rules.from, because);
         }
+        // To ask for credentials, or to deny the domain, would hide that it is a ring. Nothing is opened by this: a ring is
+        // refused in step 8 in any case.
+        if let Some(id) = peer.filter(|_| facts.ring) {
+            self.allow(STEP, None, format_args!("a peer brings back what went out from here"));
+            return Ok(Party::Peer(id));
+        }
+        if let Some(id) = self.publish_trunk(peer)? {
+            return Ok(Party::Peer(id));
+        }
         // A front end has authenticated our users itself and is granted a local domain; nobody else can be.
         let front_end = peer
             .and_then(|id| snapshot.peer(id))
@@ -28,6 +37,38 @@ impl<'a, T: Trace> Judge<'a, T> {
             Some(rule) => self.user_speaks(rule).map(Party::User),
             None => self.peer_speaks(peer).map(Party::Peer),
         }
+    }
+
+    /// A peer that publishes for a local user (RFC 3903), in the name of its own domain or of that user: only where its
+    /// `publishes` says so.
+    fn publish_trunk(&mut self, peer: Option<PeerId>) -> Checked<Option<PeerId>> {
+        let (snapshot, facts) = (self.snapshot, self.facts);
+        let known = peer.and_then(|id| Some((id, snapshot.peer(id)?)));
+        let Some((id, peer)) = known.filter(|_| facts.method == b"PUBLISH" && facts.dialog.is_none()) else {
+            return Ok(None);
+        };
+        let whose = self.user_of(&facts.uri).and_then(|id| snapshot.user(id));
+        let own = peer.domains.get(facts.from.host).is_some();
+        let front_end = own && snapshot.domains.get(facts.from.host).is_some();
+        let Some(whose) = whose.filter(|_| !front_end && (own || same_address(&facts.from, &facts.uri))) else {
+            return Ok(None);
+        };
+        let from = Shown(facts.from.host);
+        if own && facts.transport == Transport::Tls && !self.certificate_names_from(id, peer) {
+            let because = format_args!("the certificate of peer {} does not name {from}", peer.name);
+            return self.refuse(STEP, 403, "Domain Not Granted", &peer.tls_rule, because);
+        }
+        if !peer.publishes.covers(&whose.user, &whose.domain) {
+            let because = format_args!(
+                "`publishes` of peer {} does not list {}",
+                peer.name,
+                whose.user.escape_debug()
+            );
+            return self.refuse(STEP, 403, "Publishing Not Granted", &peer.publishes_rule, because);
+        }
+        let because = format_args!("peer {} may publish for {}", peer.name, whose.user.escape_debug());
+        self.allow(STEP, Some(&peer.publishes_rule), because);
+        Ok(Some(id))
     }
 
     fn user_speaks(&mut self, domain: &'a RuleRef) -> Checked<UserId> {

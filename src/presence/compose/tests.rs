@@ -32,6 +32,7 @@ fn rules() -> Rules {
         manual: vec![class("manual"), tuple("hand-*"), both],
         dnd: vec![tuple("quiet-*")],
         dnd_elements: vec!["dnd".into(), "{urn:own}silence".into()],
+        ignore_lone_phone: false,
     }
 }
 
@@ -57,6 +58,7 @@ fn run<T: AsRef<str>>(bodies: &[T]) -> Result<String, XmlError> {
             document,
             age: n as u64,
             dialect,
+            phone: None,
         })
         .collect();
     let composed = compose("sip:a@x", &list, &rules()).map(|c| c.as_bytes().to_vec());

@@ -141,3 +141,23 @@ fn step_8_loop_and_hops() {
         "",
     );
 }
+
+#[test]
+fn step_8_what_a_peer_brings_back_is_a_ring_and_opens_nothing() {
+    let s = snapshot(CONFIG);
+    let none = plain();
+    let back = |method: &'static str, from: &'static str, to: &'static str| Facts {
+        ring: true,
+        ..from_c(request(method, from, to, &none))
+    };
+    for (from, to) in [(A, B_USER), (A, TO_BOB), (B_USER, C_USER), (C_USER, A)] {
+        expect(&s, &back("MESSAGE", from, to), 482, "hops.ring");
+        expect(&s, &back("SUBSCRIBE", from, to), 482, "hops.ring");
+    }
+    // Somebody who is no peer is asked as ever.
+    let stranger = Facts {
+        ring: true,
+        ..request("MESSAGE", C_USER, A, &none)
+    };
+    expect(&s, &stranger, 403, "peer.addresses");
+}

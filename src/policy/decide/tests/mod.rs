@@ -90,6 +90,7 @@ fn request<'a>(method: &'a str, from: &'a str, uri: &'a str, identity: &'a Ident
         dialog: None,
         credentials: AuthState::None,
         looped: false,
+        ring: false,
         over: Over::default(),
         held: &[],
         watched: None,

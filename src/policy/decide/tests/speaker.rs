@@ -211,3 +211,35 @@ fn step_5_a_dialog_belongs_to_those_who_opened_it() {
     );
     expect(&s, &cancel, 403, "domains");
 }
+
+#[test]
+fn step_5_a_publish_trunk_needs_its_grant() {
+    let granted = "addresses: [192.0.2.1, 198.51.100.0/24], publishes: [alice@a.example, quiet@a.example]}";
+    let s = snapshot(&CONFIG.replace("addresses: [192.0.2.1, 198.51.100.0/24]}", granted));
+    let none = plain();
+    let publish = |from: &'static str, to: &'static str| from_c(request("PUBLISH", from, to, &none));
+    allowed(&s, &publish("sip:ccm@c.example", A), Party::Peer(C), local(Some(ALICE)));
+    allowed(&s, &publish(A, A), Party::Peer(C), local(Some(ALICE)));
+    expect(&s, &publish("sip:ccm@c.example", TO_BOB), 403, "peer.publishes");
+    // In the name of somebody else it is no trunk, and from another place no peer.
+    expect(&s, &publish(TO_BOB, A), 401, "domains");
+    expect(&s, &publish(B_USER, A), 403, "peer.domains");
+    expect(&s, &request("PUBLISH", A, A, &none), 401, "domains");
+    expect(
+        &s,
+        &publish("sip:ccm@c.example", "sip:quiet@a.example"),
+        403,
+        "user.enabled",
+    );
+    expect(
+        &s,
+        &publish("sip:ccm@c.example", "sip:nobody@a.example"),
+        403,
+        "publish.own",
+    );
+    // Nothing else is opened by it.
+    expect(&s, &from_c(request("MESSAGE", A, TO_BOB, &none)), 407, "domains");
+    // Without a grant nobody publishes for others.
+    let s = snapshot(CONFIG);
+    expect(&s, &publish("sip:ccm@c.example", A), 403, "peer.publishes");
+}
