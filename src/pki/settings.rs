@@ -75,7 +75,8 @@ pub fn doctor_target(snapshot: &Snapshot, id: PeerId, peer: &Peer) -> Result<Doc
 /// # Errors
 /// Names the first file that does not serve.
 pub fn peer_store(snapshot: &Snapshot) -> Result<PeerStore, FileProblem> {
-    let speaks_tls = |p: &Peer| p.transport == Transport::Tls || p.accept.contains(&Transport::Tls);
+    let speaks_tls =
+        |p: &Peer| p.transport == Transport::Tls || p.accept.contains(&Transport::Tls) || p.tls.terminated.is_some();
     let peers = snapshot
         .peers()
         .filter(|(_, p)| speaks_tls(p))

@@ -98,10 +98,13 @@ impl Sources {
     /// A handshake begins. If that is more than `most` of this source or `all` together, the oldest one gives up: a
     /// stalled one makes room, and a proper peer behind the same address still gets in.
     pub(super) fn begin(&mut self, now_ms: u64, ip: IpAddr, flow: FlowId, most: u32, all: usize) -> Rc<Notify> {
+        self.begun(now_ms, ip);
+        self.hold(ip, flow, most, all)
+    }
+
+    /// The same for a connection whose handshake is not its own source's.
+    pub(super) fn hold(&mut self, ip: IpAddr, flow: FlowId, most: u32, all: usize) -> Rc<Notify> {
         let entry = self.entry(ip);
-        let window = now_ms / 1000;
-        entry.begun = if entry.window == window { entry.begun + 1 } else { 1 };
-        entry.window = window;
         entry.handshaking += 1;
         let crowded = entry.handshaking > most;
         let source = source_of(ip);
@@ -122,6 +125,14 @@ impl Sources {
             },
         );
         give_up
+    }
+
+    /// Counts a handshake, ours or one that a terminator has done for us.
+    pub(super) fn begun(&mut self, now_ms: u64, ip: IpAddr) {
+        let entry = self.entry(ip);
+        let window = now_ms / 1000;
+        entry.begun = if entry.window == window { entry.begun + 1 } else { 1 };
+        entry.window = window;
     }
 
     /// A handshake is over, well or not. True if it was still counted, that is if it was not made to give up.

@@ -6,6 +6,7 @@ mod core_parts;
 mod dns;
 mod peers;
 mod services;
+mod terminators;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -141,7 +142,7 @@ impl Resolver<'_> {
         let acl_files =
             core::iter::once((here, &written.acl)).chain(parts.iter().map(|p| (Here::of(p), &p.written.acl)));
 
-        let peers = self.peers(peer_files(), &domains);
+        let peers = self.peers(peer_files(), &domains, &listeners);
         let routes = self.routes(route_files(), &peers, &domains);
         let users = self.users(user_files, &domains);
         let acl = self.acl(acl_files);

@@ -6,6 +6,7 @@
 mod choice;
 mod peers;
 mod service;
+mod terminator;
 mod text;
 
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
@@ -14,6 +15,7 @@ pub use service::{
     Admin, Dnd, Dns, Limits, Log, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
     WrittenDigest,
 };
+pub use terminator::{Terminated, TrustedTerminator};
 pub use text::{Count, Time};
 
 use schemars::JsonSchema;
@@ -102,6 +104,8 @@ pub struct Listener {
     pub bind: At<Vec<At<String>>>,
     /// TLS only: `none` does not ask, `request` takes none but no bad one, `require` goes on only for peers. Default: request.
     pub client_certificate: Option<At<WrittenClientCertificate>>,
+    /// TCP only: who may stand in front of it, end TLS for it, and say so by the PROXY protocol, version 2.
+    pub trusted_terminator: Option<At<TrustedTerminator>>,
     /// Host and port that Via, Contact and Record-Route say instead of the socket's address.
     pub advertise: Option<At<String>>,
 }

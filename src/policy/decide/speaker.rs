@@ -4,11 +4,11 @@ use super::{Checked, Judge, Shown};
 use crate::policy::decision::{Party, Who};
 use crate::policy::facts::{AuthState, Scheme, UriFacts};
 use crate::policy::names::same;
-use crate::policy::peer::Peer;
+use crate::policy::peer::{Peer, names_decide};
 use crate::policy::rule::RuleRef;
 use crate::policy::trace::{Step, Trace};
 use crate::policy::users::{UserId, unescaped};
-use crate::sip::net::{PeerId, Transport};
+use crate::sip::net::PeerId;
 
 const STEP: Step = Step::Authentication;
 
@@ -123,7 +123,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                 None => self.stranger(),
             };
         };
-        if facts.transport == Transport::Tls && !self.certificate_names_from(id, peer) {
+        if names_decide(peer, facts.transport, facts.identity) && !self.certificate_names_from(id, peer) {
             let because = format_args!("the certificate of peer {} does not name {from}", peer.name);
             return self.refuse(STEP, 403, "Domain Not Granted", &peer.tls_rule, because);
         }
@@ -160,7 +160,7 @@ impl<'a, T: Trace> Judge<'a, T> {
             let because = format_args!("{from} is no local domain and no peer may speak for it");
             return self.refuse(STEP, 403, "Forbidden", &snapshot.rules.stranger, because);
         };
-        let tls = facts.transport == Transport::Tls;
+        let tls = names_decide(peer, facts.transport, facts.identity);
         let rule = match (peer.accept.contains(&facts.transport), tls) {
             (false, _) => &peer.transport_rule,
             (true, true) => &peer.tls_rule,

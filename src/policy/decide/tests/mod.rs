@@ -4,6 +4,7 @@ mod aim;
 mod bypass;
 mod flow;
 mod speaker;
+mod terminator;
 mod way;
 
 use core::net::IpAddr;
