@@ -57,6 +57,8 @@ pub struct PeerStatus {
     pub targets: Vec<String>,
     /// Connections that are its own.
     pub connections: usize,
+    /// What trusted terminators report of those that came through one.
+    pub terminated: Vec<String>,
 }
 
 /// One subscription served.
@@ -131,9 +133,17 @@ impl Engine {
                     .map(|(t, to)| format!("{to} {}", t.param()))
                     .collect(),
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
+                terminated: self.terminated_flows(id),
             }
         };
         self.snapshot.peers().map(one).collect()
+    }
+
+    /// What its connections through terminators rest on, each once, in order.
+    fn terminated_flows(&self, id: crate::sip::net::PeerId) -> Vec<String> {
+        let its = self.flows.values().filter(|f| f.owner == Some(id));
+        let told = its.filter_map(|f| Some(f.identity.terminated()?.to_string()));
+        told.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// All subscriptions served.

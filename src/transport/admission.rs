@@ -52,7 +52,8 @@ pub(super) struct Sources {
     connections: u32,
     /// Handshakes under way, oldest first.
     halves: BTreeMap<FlowId, Half>,
-    notes: HashMap<IpAddr, Note>,
+    /// By source, what it does as a terminator apart from what else is said of that address.
+    notes: HashMap<(IpAddr, bool), Note>,
 }
 
 impl Sources {
@@ -174,10 +175,11 @@ impl Sources {
     }
 
     /// Whether something about this source may be logged now; then also how often it was not since the last time.
-    pub(super) fn note(&mut self, now_ms: u64, ip: IpAddr) -> Option<u64> {
-        let mut key = source_of(ip);
+    /// `terminator`: it is a trusted terminator, and this is about what it does as one.
+    pub(super) fn note(&mut self, now_ms: u64, ip: IpAddr, terminator: bool) -> Option<u64> {
+        let mut key = (source_of(ip), terminator);
         if self.notes.len() >= MAX_NOTED && !self.notes.contains_key(&key) {
-            key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            key.0 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         }
         match self.notes.get_mut(&key) {
             Some(note) if now_ms < note.since_ms + NOTE_EVERY_MS => {
@@ -264,9 +266,9 @@ mod tests {
     #[test]
     fn one_line_a_minute_with_the_number_of_those_not_written() {
         let (mut sources, a) = (Sources::default(), ip("192.0.2.1"));
-        assert_eq!(sources.note(1_000, a), Some(0));
-        assert!((0..500).all(|n| sources.note(1_001 + n, a).is_none()));
-        assert_eq!(sources.note(61_000, a), Some(500));
+        assert_eq!(sources.note(1_000, a, false), Some(0));
+        assert!((0..500).all(|n| sources.note(1_001 + n, a, false).is_none()));
+        assert_eq!(sources.note(61_000, a, false), Some(500));
     }
 
     #[test]
@@ -274,9 +276,9 @@ mod tests {
         let mut sources = Sources::default();
         for n in 0..200_000u32 {
             let _ = sources.take(1, IpAddr::from(n.to_be_bytes()), 5);
-            let _ = sources.note(1, IpAddr::from(n.to_be_bytes()));
+            let _ = sources.note(1, IpAddr::from(n.to_be_bytes()), n % 2 == 0);
         }
-        assert!(sources.entries.len() <= MAX_SOURCES + 1 && sources.notes.len() <= MAX_NOTED + 1);
+        assert!(sources.entries.len() <= MAX_SOURCES + 1 && sources.notes.len() <= MAX_NOTED + 2);
         sources.tidy(200_000);
         assert!(sources.entries.is_empty() && sources.notes.is_empty());
     }

@@ -193,8 +193,12 @@ impl Transports {
 
     /// One line a minute about a source, not one for each packet.
     pub(super) fn note(&self, ip: IpAddr, why: &str, what: &str) {
+        self.note_of(ip, false, why, what);
+    }
+
+    fn note_of(&self, ip: IpAddr, terminator: bool, why: &str, what: &str) {
         let now_ms = self.clock_ms();
-        if let Some(unsaid) = self.0.sources.borrow_mut().note(now_ms, ip) {
+        if let Some(unsaid) = self.0.sources.borrow_mut().note(now_ms, ip, terminator) {
             let before = if unsaid == 0 {
                 String::new()
             } else {
@@ -288,7 +292,7 @@ async fn behind(
         Err(why) => {
             let failed = &transports.0.counters.handshakes_failed;
             failed.set(failed.get() + 1);
-            transports.note(counted, &why, "a trusted terminator's connection is closed");
+            transports.note_of(counted, true, &why, "a trusted terminator's connection is closed");
         }
     }
     transports.0.sources.borrow_mut().release(counted);

@@ -1,0 +1,185 @@
+//! The recipe at work, and whom it keeps out.
+
+use interop_tests::net::Family;
+use interop_tests::openssl::{Old, TLS_1_0, TLS_1_2_CBC};
+use interop_tests::pki::{Authority, Flaw};
+use interop_tests::wire::Request;
+use interop_tests::{Outcome, eventually, haproxy, openssl};
+
+use super::place::{LCS, PATIENCE, Place, asks, from_bob, until, write};
+
+fn possible(test: &str) -> bool {
+    interop_tests::installed(test, &[haproxy::PROGRAM, openssl::PROGRAM])
+}
+
+/// Messages both ways; a subscription that comes in, and its NOTIFY that leaves by the terminator although the Contact
+/// names the server itself.
+fn both_ways(test: &str, family: Family, old: Old) -> Outcome {
+    if !possible(test) {
+        return Ok(());
+    }
+    let place = Place::whole(family, |text| text)?;
+    let mut server = place.waits(old, &place.lcs)?;
+    let _ = until(&mut server, "OPTIONS").map_err(|e| format!("{e}: {}", place.bridge.log()))?;
+    place.bridge.wait_for_peer("up")?;
+
+    let mut alice = place.alice()?;
+    let mut client = place.calls(old, Some(&place.lcs))?;
+    assert_eq!(
+        asks(&mut client, &from_bob("MESSAGE", "TLS")),
+        200,
+        "{}",
+        place.bridge.log()
+    );
+    let came = alice.messaged("from afar")?;
+    assert!(came.header("From").is_some_and(|f| f.contains("bob@b.example")));
+
+    let contact = format!("<sip:bob@{};transport=tls>", place.setup.server);
+    let watch = Request::new("SUBSCRIBE", "sip:alice@a.example")
+        .with("Event", "presence")
+        .with("Contact", contact)
+        .with("Expires", "600");
+    assert_eq!(asks(&mut client, &write(watch, "TLS")), 200, "{}", place.bridge.log());
+    let _ = until(&mut server, "NOTIFY").map_err(|e| format!("{e}: {}", place.bridge.log()))?;
+
+    let answering = std::thread::spawn(move || {
+        until(&mut server, "MESSAGE")
+            .map(|m| m.text())
+            .map_err(|e| e.to_string())
+    });
+    assert_eq!(alice.message("sip:bob@b.example", "to afar")?.status(), 200);
+    assert!(answering.join().map_err(|_| "it panicked")??.contains("to afar"));
+
+    // `ctl peers` names what it rests on.
+    let peers = place.bridge.ctl("peers")?;
+    assert!(peers.contains("old-tls") && peers.contains(LCS), "{peers}");
+    Ok(())
+}
+
+#[test]
+fn tls_1_0_both_ways_on_ipv4() -> Outcome {
+    both_ways("tls_1_0_both_ways_on_ipv4", Family::V4, TLS_1_0)
+}
+
+#[test]
+fn tls_1_2_without_aead_both_ways_on_ipv6() -> Outcome {
+    both_ways("tls_1_2_without_aead_both_ways_on_ipv6", Family::V6, TLS_1_2_CBC)
+}
+
+#[test]
+fn whoever_shows_no_good_certificate_is_kept_out() -> Outcome {
+    if !possible("whoever_shows_no_good_certificate_is_kept_out") {
+        return Ok(());
+    }
+    let place = Place::whole(Family::V4, |text| text)?;
+    let stranger = Authority::named("CA of nobody")?;
+    // What HAProxy refuses in the handshake.
+    for (what, own) in [
+        ("none", None),
+        ("another authority's", Some(stranger.called(LCS)?)),
+        ("an expired one", Some(place.theirs.flawed(LCS, Flaw::Expired)?)),
+        (
+            "one that is not valid yet",
+            Some(place.theirs.flawed(LCS, Flaw::Future)?),
+        ),
+        (
+            "one for signing code",
+            Some(place.theirs.flawed(LCS, Flaw::WrongUsage)?),
+        ),
+    ] {
+        let mut client = place.calls(TLS_1_0, own.as_ref())?;
+        assert_eq!(
+            asks(&mut client, &from_bob("MESSAGE", "TLS")),
+            1,
+            "{what}: {}",
+            place.bridge.log()
+        );
+        assert!(client.is_over(), "{what}");
+    }
+    // What only the bridge can judge.
+    for name in ["evil.example", "a.example", "*.b.example", "lcs.b.example.evil.example"] {
+        let own = place.theirs.called(name)?;
+        let mut client = place.calls(TLS_1_0, Some(&own))?;
+        assert_eq!(asks(&mut client, &from_bob("MESSAGE", "TLS")), 403, "{name}");
+    }
+    let log = place.bridge.log();
+    assert!(log.contains("peer.tls"), "{log}");
+    let mut good = place.calls(TLS_1_0, Some(&place.lcs))?;
+    let _alice = place.alice()?;
+    assert_eq!(
+        asks(&mut good, &from_bob("MESSAGE", "TLS")),
+        200,
+        "{}",
+        place.bridge.log()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_terminator_that_lets_everybody_in_proves_nobody() -> Outcome {
+    if !possible("a_terminator_that_lets_everybody_in_proves_nobody") {
+        return Ok(());
+    }
+    let lax = |text: String| {
+        text.replace(
+            "verify required ssl-min",
+            "verify optional crt-ignore-err all ca-ignore-err all ssl-min",
+        )
+    };
+    let place = Place::whole(Family::V4, lax)?;
+    let _alice = place.alice()?;
+    let stranger = Authority::named("CA of nobody")?.called(LCS)?;
+    let expired = place.theirs.flawed(LCS, Flaw::Expired)?;
+    for (what, own) in [
+        ("none", None),
+        ("another authority's", Some(&stranger)),
+        ("an expired one", Some(&expired)),
+    ] {
+        let mut client = place.calls(TLS_1_0, own)?;
+        assert_eq!(
+            asks(&mut client, &from_bob("MESSAGE", "TLS")),
+            403,
+            "{what}: {}",
+            place.bridge.log()
+        );
+    }
+    let mut good = place.calls(TLS_1_0, Some(&place.lcs))?;
+    assert_eq!(
+        asks(&mut good, &from_bob("MESSAGE", "TLS")),
+        200,
+        "{}",
+        place.bridge.log()
+    );
+    Ok(())
+}
+
+#[test]
+fn nothing_is_sent_to_a_server_with_another_certificate() -> Outcome {
+    if !possible("nothing_is_sent_to_a_server_with_another_certificate") {
+        return Ok(());
+    }
+    let place = Place::whole(Family::V4, |text| text)?;
+    let mut alice = place.alice()?;
+    let stranger = Authority::named("CA of nobody")?.called(LCS)?;
+    for own in [
+        place.theirs.called("evil.example")?,
+        stranger,
+        place.theirs.flawed(LCS, Flaw::Expired)?,
+    ] {
+        let tls = Old {
+            ciphers: "ALL:@SECLEVEL=0",
+            ..TLS_1_2_CBC
+        };
+        let server = place.waits(tls, &own)?;
+        let status = alice.message("sip:bob@b.example", "secret")?.status();
+        assert!(status >= 480, "{status}");
+        assert!(server.receive(std::time::Duration::from_millis(300)).is_none());
+        drop(server);
+    }
+    eventually("the peer is down", PATIENCE, || {
+        place
+            .bridge
+            .ctl("peers")
+            .is_ok_and(|p| p.replace(' ', "").contains("\"state\":\"down\""))
+    })
+}
