@@ -54,13 +54,22 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Connects. `own` is shown when the server asks; `ca` must have signed the server's certificate.
+    /// Connects. `own` is shown when the server asks; `ca` must have signed the server's certificate; `more`
+    /// are further options of `s_client`.
     ///
     /// # Errors
     /// When the program cannot be started; a refused handshake shows as [`is_over`](Self::is_over).
-    pub fn connect(dir: &Path, to: SocketAddr, old: Old, own: Option<&Certificate>, ca: &str) -> Outcome<Self> {
+    pub fn connect(
+        dir: &Path,
+        to: SocketAddr,
+        old: Old,
+        own: Option<&Certificate>,
+        ca: &str,
+        more: &[&str],
+    ) -> Outcome<Self> {
         let mut command = program("s_client", dir, old, own, ca, "client")?;
         command.args(["-connect", &to.to_string(), "-verify_return_error"]);
+        command.args(more);
         Self::start(command)
     }
 

@@ -77,7 +77,12 @@ impl Place {
 
     /// The old server connects, with this certificate.
     pub(crate) fn calls(&self, old: Old, own: Option<&Certificate>) -> Outcome<Pipe> {
-        Pipe::connect(self.dir(), self.setup.outside, old, own, &self.ours.pem)
+        self.calls_with(old, own, &[])
+    }
+
+    /// The same with further options of `openssl s_client`.
+    pub(crate) fn calls_with(&self, old: Old, own: Option<&Certificate>, more: &[&str]) -> Outcome<Pipe> {
+        Pipe::connect(self.dir(), self.setup.outside, old, own, &self.ours.pem, more)
     }
 
     /// The old server waits for connections, with this certificate.

@@ -183,3 +183,37 @@ fn nothing_is_sent_to_a_server_with_another_certificate() -> Outcome {
             .is_ok_and(|p| p.replace(' ', "").contains("\"state\":\"down\""))
     })
 }
+
+/// A certificate that was shown in an earlier connection proves nothing: it may have been withdrawn since.
+#[test]
+fn a_resumed_session_proves_nobody() -> Outcome {
+    if !possible("a_resumed_session_proves_nobody") {
+        return Ok(());
+    }
+    let resuming = |text: String| {
+        let text = text.replace("    tune.ssl.cachesize 0\n", "");
+        text.replace(" no-tls-tickets", "")
+    };
+    let place = Place::whole(Family::V4, resuming)?;
+    let _alice = place.alice()?;
+    let session = place.dir().join("session.pem").display().to_string();
+    let first = ["-sess_out", session.as_str()];
+    let mut client = place.calls_with(TLS_1_2_CBC, Some(&place.lcs), &first)?;
+    assert_eq!(
+        asks(&mut client, &from_bob("MESSAGE", "TLS")),
+        200,
+        "{}",
+        place.bridge.log()
+    );
+    drop(client);
+    let mut again = place.calls_with(TLS_1_2_CBC, Some(&place.lcs), &["-sess_in", session.as_str()])?;
+    assert_eq!(
+        asks(&mut again, &from_bob("MESSAGE", "TLS")),
+        403,
+        "{}",
+        place.bridge.log()
+    );
+    let log = place.bridge.log();
+    assert!(log.contains("resumed"), "{log}");
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use super::{Checked, Judge, Shown};
 use crate::policy::decision::{Party, Who};
 use crate::policy::facts::{AuthState, Scheme, UriFacts};
+use crate::policy::identity::Identity;
 use crate::policy::names::same;
 use crate::policy::peer::{Peer, names_decide};
 use crate::policy::rule::RuleRef;
@@ -167,8 +168,9 @@ impl<'a, T: Trace> Judge<'a, T> {
             (true, false) => &peer.addresses_rule,
         };
         let because = format_args!(
-            "only peer {} may speak for {from}, and this is not proved to be it",
-            peer.name
+            "only peer {} may speak for {from}, and this is not proved to be it{}",
+            peer.name,
+            Reported(facts.identity)
         );
         self.refuse(STEP, 403, "Forbidden", rule, because)
     }
@@ -188,6 +190,17 @@ impl<'a, T: Trace> Judge<'a, T> {
         let rule = &self.snapshot.rules.dialog_owner;
         let because = format_args!("the dialog belongs to somebody else");
         self.refuse(STEP, 481, "Call/Transaction Does Not Exist", rule, because)
+    }
+}
+
+/// What a trusted terminator reports, behind a colon; nothing of a flow without one.
+struct Reported<'a>(&'a Identity);
+
+impl core::fmt::Display for Reported<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0
+            .terminated()
+            .map_or(Ok(()), |terminated| write!(f, ": {terminated}"))
     }
 }
 
