@@ -217,3 +217,42 @@ fn a_resumed_session_proves_nobody() -> Outcome {
     assert!(log.contains("resumed"), "{log}");
     Ok(())
 }
+
+/// Who looks for what is wrong is told what helps.
+#[test]
+fn the_doctor_knows_old_tls_and_names_the_recipe() -> Outcome {
+    if !possible("the_doctor_knows_old_tls_and_names_the_recipe") {
+        return Ok(());
+    }
+    let place = Place::bridge(Family::V4, |text| text)?;
+    let at = place.setup.server.to_string();
+    let doctor = |more: &[&str]| -> Outcome<String> {
+        let args = [&["cert", "doctor", "lcs", "--config", "bridge.yaml"], more].concat();
+        let output = interop_tests::trestle::run(place.dir(), &args)?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok(out + &err)
+    };
+    for (old, id, what) in [
+        (
+            TLS_1_0,
+            "protocol-too-old",
+            "at most TLS 1.0 (suite 0x002f, AES128-SHA)",
+        ),
+        (TLS_1_2_CBC, "no-common-suite", "chooses suite 0x0035, AES256-SHA"),
+    ] {
+        let server = place.waits(old, &place.lcs)?;
+        let listens = || std::net::TcpStream::connect(place.setup.server).is_ok();
+        eventually("the server listens", PATIENCE, listens)?;
+        let said = doctor(&["--connect", &at])?;
+        for wanted in [id, what, "config/peers/lcs2005-haproxy"] {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+        drop(server);
+    }
+    let said = doctor(&[])?;
+    assert!(
+        said.contains("no next_hop that speaks TLS") && said.contains("--connect"),
+        "{said}"
+    );
+    Ok(())
+}
