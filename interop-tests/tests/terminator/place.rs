@@ -32,6 +32,12 @@ pub(crate) struct Place {
     dir: TempDir,
 }
 
+/// The old server's port.
+pub(crate) struct Server {
+    pub(crate) pipe: Pipe,
+    at: SocketAddr,
+}
+
 impl Place {
     /// Without HAProxy. `change` changes the recipe's `bridge.yaml`.
     pub(crate) fn bridge(family: Family, change: impl FnOnce(String) -> String) -> Outcome<Self> {
@@ -86,8 +92,10 @@ impl Place {
     }
 
     /// The old server waits for connections, with this certificate.
-    pub(crate) fn waits(&self, old: Old, own: &Certificate) -> Outcome<Pipe> {
-        Pipe::accept(self.dir(), self.setup.server, old, own, &self.ours.pem)
+    pub(crate) fn waits(&self, old: Old, own: &Certificate) -> Outcome<Server> {
+        let at = self.setup.server;
+        let pipe = Pipe::accept(self.dir(), at, old, own, &self.ours.pem)?;
+        Ok(Server { pipe, at })
     }
 
     /// Alice, registered.
@@ -125,11 +133,18 @@ pub(crate) fn asks(pipe: &mut Pipe, request: &[u8]) -> u16 {
 }
 
 /// Answers 200 to whatever comes until a request of this method does.
-pub(crate) fn until(pipe: &mut Pipe, method: &str) -> Outcome<Message> {
+pub(crate) fn until(pipe: &mut Server, method: &str) -> Outcome<Message> {
     let end = std::time::Instant::now() + PATIENCE;
     while std::time::Instant::now() < end {
-        if let Some(message) = pipe.receive(Duration::from_millis(200)).filter(|m| m.status() == 0) {
-            pipe.send(&message.answer(200, "lcs", "", ""))?;
+        if let Some(message) = pipe
+            .pipe
+            .receive(Duration::from_millis(200))
+            .filter(|m| m.status() == 0)
+        {
+            if !message.is("ACK") {
+                let contact = format!("Contact: <sip:bob@{};transport=tls>\r\n", pipe.at);
+                pipe.pipe.send(&message.answer(200, "lcs", &contact, ""))?;
+            }
             if message.is(method) {
                 return Ok(message);
             }

@@ -42,12 +42,19 @@ fn both_ways(test: &str, family: Family, old: Old) -> Outcome {
     assert_eq!(asks(&mut client, &write(watch, "TLS")), 200, "{}", place.bridge.log());
     let _ = until(&mut server, "NOTIFY").map_err(|e| format!("{e}: {}", place.bridge.log()))?;
 
-    let answering = std::thread::spawn(move || {
-        until(&mut server, "MESSAGE")
-            .map(|m| m.text())
-            .map_err(|e| e.to_string())
+    let answering = std::thread::spawn(move || -> Result<String, String> {
+        let text = until(&mut server, "MESSAGE").map_err(|e| e.to_string())?.text();
+        // A call: what follows inside it goes by the terminator as well, whatever its Contact says.
+        for method in ["INVITE", "BYE"] {
+            let _ = until(&mut server, method).map_err(|e| e.to_string())?;
+        }
+        Ok(text)
     });
     assert_eq!(alice.message("sip:bob@b.example", "to afar")?.status(), 200);
+    let call = alice.call("sip:bob@b.example")?;
+    let contact = call.answer.header("Contact").unwrap_or_default();
+    assert!(contact.contains(&place.setup.server.to_string()), "{contact}");
+    assert_eq!(alice.hang_up(&call)?.status(), 200, "{}", place.bridge.log());
     assert!(answering.join().map_err(|_| "it panicked")??.contains("to afar"));
 
     // `ctl peers` names what it rests on.
@@ -173,7 +180,7 @@ fn nothing_is_sent_to_a_server_with_another_certificate() -> Outcome {
         let server = place.waits(tls, &own)?;
         let status = alice.message("sip:bob@b.example", "secret")?.status();
         assert!(status >= 480, "{status}");
-        assert!(server.receive(std::time::Duration::from_millis(300)).is_none());
+        assert!(server.pipe.receive(std::time::Duration::from_millis(300)).is_none());
         drop(server);
     }
     eventually("the peer is down", PATIENCE, || {

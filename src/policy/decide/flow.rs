@@ -45,7 +45,8 @@ impl<'a, T: Trace> Judge<'a, T> {
     /// Whether the source is that of a peer: trunks carry many users and have limits of their own (step 13).
     fn is_trunk(&self) -> bool {
         let facts = self.facts;
-        !facts.identity.anchored().is_empty() || self.snapshot.addresses.peers(facts.source).next().is_some()
+        let listed = || address_tells(facts.identity) && self.snapshot.addresses.peers(facts.source).next().is_some();
+        !facts.identity.anchored().is_empty() || listed()
     }
 
     /// Step 2.
