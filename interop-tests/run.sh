@@ -9,12 +9,12 @@
 # loopback addresses. With CI set, a skipped test is a failure.
 set -eu
 cd "$(dirname "$0")/.."
-packages="kamailio kamailio-presence-modules kamailio-tls-modules sip-tester sipsak baresip-core sofia-sip-bin tshark libpurple0 pidgin-sipe"
+packages="kamailio kamailio-presence-modules kamailio-tls-modules sip-tester sipsak baresip-core sofia-sip-bin tshark libpurple0 pidgin-sipe haproxy openssl"
 
 say() { echo "== $*"; }
 
 missing=""
-for pair in kamailio:kamailio sipp:sip-tester sipsak:sipsak baresip:baresip-core sip-options:sofia-sip-bin tshark:tshark; do
+for pair in kamailio:kamailio sipp:sip-tester sipsak:sipsak baresip:baresip-core sip-options:sofia-sip-bin tshark:tshark haproxy:haproxy openssl:openssl; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The modules are packages of their own.

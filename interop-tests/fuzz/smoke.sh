@@ -17,7 +17,7 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
-for name in $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' Cargo.toml); do
+for name in $(sed -n 's/^name = "\([a-z0-9_]*\)"$/\1/p' Cargo.toml); do
     mkdir -p "$work/$name"
     if ! "$target/fuzz/$triple/debug/$name" -max_total_time="$each" -timeout=5 -rss_limit_mb=2048 -max_len=16384 \
         -artifact_prefix="$work/$name-" "$work/$name" "seeds/$name" >"$work/$name.log" 2>&1; then

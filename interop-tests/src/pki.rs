@@ -194,6 +194,24 @@ impl Authority {
         })
     }
 
+    /// A proper certificate of a domain, or one whose only name is its common name, for a key made elsewhere.
+    ///
+    /// # Errors
+    /// When the domain is no host name or the key cannot be read.
+    pub fn issue_for(&self, domain: &str, key: &str, only_common_name: bool) -> Outcome<Certificate> {
+        let mut params = leaf(domain)?;
+        if only_common_name {
+            params.subject_alt_names.clear();
+        }
+        // Old cipher suites encipher with the key of the certificate.
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        let pair = KeyPair::from_pem(key)?;
+        Ok(Certificate {
+            pem: params.signed_by(&pair, &self.issuer)?.pem(),
+            key: key.to_owned(),
+        })
+    }
+
     fn sign(&self, params: &CertificateParams) -> Outcome<Certificate> {
         let key = KeyPair::generate()?;
         Ok(Certificate {

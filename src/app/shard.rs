@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 use super::events;
 use crate::config::plan::Plan;
 use crate::engine::{Engine, Input, ListenerAddress, Output};
-use crate::pki::{Settings, Usage, identify};
+use crate::pki::{Settings, Usage, identify, identify_terminated};
 use crate::policy::acl::{Admission, SourceLoad};
-use crate::policy::{Identity, Peer, Snapshot, admit};
+use crate::policy::{Identity, Peer, Reported, Snapshot, admit, admit_behind};
 use crate::sip::message::{Framing, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source, Transport};
 use crate::sip::random::Random;
 use crate::sip::time::Now;
 use crate::store::{self, Store};
 use crate::transport::resolver::{self, Resolver};
-use crate::transport::{CloseReason, Handler, PeerSpec, SendError, Transports};
+use crate::transport::{CloseReason, Expect, Handler, PeerSpec, SendError, Transports};
 
 /// What an administrator asks of a running shard.
 #[derive(Debug)]
@@ -354,10 +354,22 @@ impl Shard {
         let wall = UnixTime::since_unix_epoch(Duration::from_millis(now.wall_ms));
         self.engine
             .borrow_mut()
-            .judge_flows_again(closed, |chain, opened_by_us| {
-                let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
-                let usage = if opened_by_us { Usage::Server } else { Usage::Client };
-                identify(Some(&chain), &store, wall, usage)
+            .judge_flows_again(closed, |identity, listener| match identity {
+                Identity::TlsPeer { chain, .. } => {
+                    let chain: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(&c[..])).collect();
+                    let usage = if listener.is_none() {
+                        Usage::Server
+                    } else {
+                        Usage::Client
+                    };
+                    Some(identify(Some(&chain), &store, wall, usage))
+                }
+                Identity::Terminated(before) => {
+                    let listener = listener.and_then(|id| snapshot.listener(id))?;
+                    let reported = Arc::clone(&before.reported);
+                    Some(identify_terminated(reported, listener, snapshot, &store, wall))
+                }
+                Identity::NoTls { .. } => None,
             });
         self.drain();
     }
@@ -385,10 +397,43 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// Tells the engine of a connection; whether it takes it.
+    fn take(&self, source: &Source, identity: Identity, peer: Option<PeerId>) -> bool {
+        self.handle(Input::Opened {
+            source: *source,
+            identity: Arc::new(identity),
+            peer,
+        });
+        let taken = source.flow.is_some_and(|flow| self.engine.borrow().has_flow(flow));
+        if !taken {
+            // Nothing follows that would carry out what the engine wants said of it.
+            self.drain();
+        }
+        taken
+    }
+}
+
 impl Handler for Shard {
     fn admit(&self, listener: ListenerId, ip: IpAddr, load: SourceLoad) -> Result<(), String> {
         let engine = self.engine.borrow();
         match admit(engine.snapshot(), listener, ip, load) {
+            Admission::Admit => Ok(()),
+            Admission::Drop { reason, rule } => Err(format!("{reason}: {rule}")),
+        }
+    }
+
+    fn expects(&self, listener: ListenerId) -> Option<Expect> {
+        let engine = self.engine.borrow();
+        let terminator = engine.snapshot().listener(listener)?.terminator.as_ref()?;
+        Some(Expect {
+            certificate: terminator.certificate_tlv,
+        })
+    }
+
+    fn admit_behind(&self, _listener: ListenerId, ip: IpAddr, load: SourceLoad) -> Result<(), String> {
+        let engine = self.engine.borrow();
+        match admit_behind(engine.snapshot(), ip, load) {
             Admission::Admit => Ok(()),
             Admission::Drop { reason, rule } => Err(format!("{reason}: {rule}")),
         }
@@ -409,17 +454,22 @@ impl Handler for Shard {
             (Transport::Tls, chain) => identify(chain.as_deref(), self.settings.borrow().store(), now, usage),
             _ => Identity::no_tls("the transport carries no certificate"),
         };
-        self.handle(Input::Opened {
-            source: *source,
-            identity: Arc::new(identity),
-            peer,
-        });
-        let taken = source.flow.is_some_and(|flow| self.engine.borrow().has_flow(flow));
-        if !taken {
-            // Nothing follows that would carry out what the engine wants said of it.
-            self.drain();
-        }
-        taken
+        self.take(source, identity, peer)
+    }
+
+    fn introduced(&self, source: &Source, reported: Reported) -> bool {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.now().wall_ms));
+        let snapshot = Arc::clone(self.engine.borrow().snapshot());
+        // A reload may have come since its first byte.
+        let listener = source.listener.and_then(|id| snapshot.listener(id));
+        let Some(listener) = listener.filter(|l| l.terminator.as_ref().is_some_and(|t| t.is_at(reported.terminator)))
+        else {
+            return false;
+        };
+        let settings = self.settings();
+        let identity = identify_terminated(Arc::new(reported), listener, &snapshot, settings.store(), now);
+        tracing::debug!(remote = %source.remote, %identity, "connection through a terminator");
+        self.take(source, identity, None)
     }
 
     fn message(&self, source: &Source, bytes: &[u8], framing: Framing) {

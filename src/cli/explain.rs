@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod terminated;
+
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
@@ -47,6 +49,12 @@ pub struct Args {
     /// Assume that the sender shows this certificate (PEM) and judge its names and its chain.
     #[arg(long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
+    /// Assume that a trusted terminator reports this common name of a certificate that it verified.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cert", "peer"])]
+    pub cn: Option<String>,
+    /// Assume that it comes through the trusted terminator at this address; with --cert that passes the certificate on.
+    #[arg(long, value_name = "IP")]
+    pub terminator: Option<IpAddr>,
     /// The address it comes from. Default: one the peer lists, else 127.0.0.1.
     #[arg(long, value_name = "IP")]
     pub source: Option<IpAddr>,
@@ -108,7 +116,6 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         .as_deref()
         .map(|name| peer_named(snapshot, name))
         .transpose()?;
-    let identity = identity(snapshot, args, peer)?;
     let (listener, transport) = listener(snapshot, args, peer)?;
     let target = if args.method == "REGISTER" {
         registrar(&args.to)
@@ -119,6 +126,14 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
         .and_then(|id| snapshot.peer(id))
         .and_then(|p| p.addresses.first())
         .map(ipnet::IpNet::addr);
+    let source = args.source.or(listed).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let identity = match snapshot.listener(listener).filter(|l| l.terminator.is_some()) {
+        Some(behind) => terminated::identity(snapshot, args, behind, peer, source)?,
+        None if args.cn.is_some() || args.terminator.is_some() => {
+            return Err("--cn and --terminator are about a listener with a `trusted_terminator`".to_owned());
+        }
+        None => identity(snapshot, args, peer)?,
+    };
     let held = vec![args.held; snapshot.peers.len()];
     let watched = Assumed(args.watched);
     let over = Over {
@@ -127,8 +142,8 @@ fn explain(snapshot: &Snapshot, args: &Args) -> Result<(String, bool), String> {
     };
     let facts = Facts {
         listener: Some(listener),
-        transport,
-        source: args.source.or(listed).unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        transport: identity.counts_as(transport),
+        source,
         local: None,
         identity: &identity,
         method: args.method.as_bytes(),
@@ -255,6 +270,9 @@ fn listener(snapshot: &Snapshot, args: &Args, peer: Option<PeerId>) -> Result<(L
             });
     }
     let peer = peer.and_then(|id| snapshot.peer(id));
+    if let Some(behind) = terminated::listener(snapshot, args, peer) {
+        return Ok((behind.id, behind.transport));
+    }
     let sips = [&args.from, &args.to]
         .iter()
         .any(|uri| uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("sips:")));

@@ -168,10 +168,15 @@ fn domains(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
 }
 
 fn listeners(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
+    let believed = |l: &Listener| {
+        let terminator = l.terminator.as_ref();
+        terminator.map(|t| (t.addresses.clone(), t.counts_as_tls, t.certificate_tlv))
+    };
     let alike = |a: &Listener, b: &Listener| {
         let name = |s: &Snapshot, l: &Listener| s.dialect(l.dialect).map(|d| d.name.clone());
         (a.transport, &a.bind, a.client_certificate, &a.advertise, name(old, a))
             == (b.transport, &b.bind, b.client_certificate, &b.advertise, name(new, b))
+            && believed(a) == believed(b)
     };
     for listener in &old.listeners {
         match new.listeners.iter().find(|l| l.name == listener.name) {
@@ -257,8 +262,18 @@ fn trusts(old: &Peer, new: &Peer) -> bool {
             .iter()
             .all(|n| new.tls.names.iter().any(|m| same(n.as_bytes(), m.as_bytes())))
         && (new.tls.allow_cn || !old.tls.allow_cn)
+        && terminated_trusts(old, new)
         && old.tls.pin.iter().all(|p| new.tls.pin.contains(p))
         && (!old.tls.pin.is_empty() || new.tls.pin.is_empty())
+}
+
+/// Whether every terminator that could prove the peer still can.
+fn terminated_trusts(old: &Peer, new: &Peer) -> bool {
+    match (&old.tls.terminated, &new.tls.terminated) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(old), Some(new)) => old.by.iter().all(|b| new.by.contains(b)) && (new.allow_cn || !old.allow_cn),
+    }
 }
 
 fn peer_alike(a: &Peer, b: &Peer) -> bool {

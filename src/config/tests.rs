@@ -117,6 +117,9 @@ fn every_located_field_has_a_line() {
         text.matches("Place {").count()
     );
     assert!(!text.contains("line: 0"), "{text}");
+    // What only a TLS listener and only a TCP listener may have: one each.
+    let text = text.replacen("client_certificate: None", "", 1);
+    let text = text.replacen("trusted_terminator: None", "", 1);
     assert!(!text.contains("None"), "full.yaml leaves a key out: {text}");
 }
 

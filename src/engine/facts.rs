@@ -40,7 +40,7 @@ pub(super) fn gather<'a>(
         .map(|e| e.package);
     Ok(Facts {
         listener: source.listener,
-        transport: source.transport,
+        transport: known.identity.counts_as(source.transport),
         source: source.remote.ip(),
         local: Some(source.local),
         identity: known.identity,

@@ -44,22 +44,19 @@ impl Engine {
         ids
     }
 
-    /// Judges every open connection again, after [`super::Input::Reload`]. `judge` takes the chain and whether we opened
-    /// the connection; `closed` are sockets that listen no more. What has lost its ground is closed, and the dialogs that
+    /// Judges every open connection again, after [`super::Input::Reload`]. `judge` takes what a connection proved and the
+    /// listener it came in by, and says what it proves now, unless that cannot change; `closed` are sockets that listen no more. What has lost its ground is closed, and the dialogs that
     /// came over it end.
     pub fn judge_flows_again(
         &mut self,
         closed: &[(ListenerId, SocketAddr)],
-        mut judge: impl FnMut(&[Box<[u8]>], bool) -> Identity,
+        mut judge: impl FnMut(&Identity, Option<ListenerId>) -> Option<Identity>,
     ) {
         let snapshot = Arc::clone(&self.snapshot);
         let mut lost = Vec::new();
         for id in self.flow_ids() {
             let Some(flow) = self.flows.get_mut(&id) else { continue };
-            let again = match &*flow.identity {
-                Identity::TlsPeer { chain, .. } => Some(judge(chain, flow.source.listener.is_none())),
-                _ => None,
-            };
+            let again = judge(&flow.identity, flow.source.listener);
             if let Some(why) = why_not(&snapshot, flow, again.as_ref(), closed) {
                 lost.push((id, why));
                 continue;
@@ -155,7 +152,7 @@ fn why_not(
             (None, _) => peer.is_some(),
         }
     };
-    let nameless = again.is_some_and(|again| !again.is_named());
+    let nameless = flow.identity.is_named() && again.is_some_and(|again| !again.is_named());
     if flow.lost || nameless || flow.owner.is_some_and(|owner| !proves(owner)) {
         return Some(WITHDRAWN);
     }
@@ -170,6 +167,13 @@ fn why_not(
     };
     if closed.iter().any(|(id, at)| *id == listener.id && came_by(at)) {
         return Some(NO_LISTENER);
+    }
+    // Only what a terminator that is trusted now has told of came in where one must.
+    let told_by = identity.terminated().map(|t| t.reported.terminator);
+    if told_by.is_some() != listener.terminator.is_some()
+        || told_by.is_some_and(|ip| listener.terminator.as_ref().is_some_and(|t| !t.is_at(ip)))
+    {
+        return Some(WITHDRAWN);
     }
     if listener.client_certificate == ClientCertificate::Require && !identity.is_named() {
         return Some(WITHDRAWN);

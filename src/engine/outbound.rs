@@ -11,6 +11,7 @@ use crate::sip::net::{Destination, FlowId, PeerId, Source};
 use crate::sip::time::Now;
 use crate::sip::transaction::{self, ClientId, Why};
 use crate::sip::write;
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 impl Engine {
@@ -160,7 +161,8 @@ impl Engine {
     /// Where a request inside a dialog with a peer goes: the address `uri` claims if it is the peer's, else its next hop.
     pub(super) fn peer_in_dialog(&self, peer: PeerId, uri: &[u8]) -> Option<Destination> {
         let transport = self.snapshot.peer(peer)?.transport;
-        let claim = super::reach::claimed_address(uri).filter(|(_, to)| self.peer_has_address(peer, to.ip()));
+        let its = |to: &SocketAddr| !self.leaves_by_terminator(peer) && self.peer_has_address(peer, to.ip());
+        let claim = super::reach::claimed_address(uri).filter(|(_, to)| its(to));
         let to = claim
             .map(|(_, to)| to)
             .or_else(|| self.peers.first_target(peer, transport))?;

@@ -15,10 +15,8 @@ impl Engine {
     pub(super) fn owner_of(snapshot: &Snapshot, source: &Source, identity: &Identity) -> Option<PeerId> {
         let (ip, transport) = (source.remote.ip(), source.transport);
         let proves = |id: &PeerId| policy::is_peer(snapshot, *id, transport, ip, identity);
-        match transport {
-            Transport::Tls => identity.anchored().iter().copied().find(proves),
-            _ => snapshot.addresses.peers(ip).find(proves),
-        }
+        let by_name = identity.anchored().iter().copied().find(proves);
+        by_name.or_else(|| snapshot.addresses.peers(ip).find(proves))
     }
 
     /// Whether a peer holds as many connections as it may; if so, one more is counted as refused and noted.

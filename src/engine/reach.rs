@@ -55,6 +55,9 @@ impl Engine {
 
     fn peer_destination(&self, peer: PeerId, origin: &Origin, claim: Option<(Transport, SocketAddr)>) -> Destination {
         let transport = self.snapshot.peer(peer).map_or(origin.transport, |p| p.transport);
+        // What it says of itself is said beyond its terminator: there only the way through ours leads back.
+        let terminated = self.leaves_by_terminator(peer);
+        let claim = claim.filter(|_| !terminated);
         let allowed = claim.filter(|(_, to)| to.ip() == origin.remote.ip() || self.peer_has_address(peer, to.ip()));
         let to = match allowed {
             Some((_, to)) => Some(to),
@@ -71,6 +74,8 @@ impl Engine {
             (_, Some(to)) => Destination::Peer { peer, transport, to },
             (_, None) => match origin.flow {
                 Some(flow) => Destination::Flow(flow),
+                // Never in the clear to where TLS is spoken: this flow is gone, so sending fails.
+                None if terminated => Destination::Flow(FlowId(0)),
                 None => Destination::Peer {
                     peer,
                     transport,
@@ -102,6 +107,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether what we send a peer leaves by a terminator of ours, which speaks TLS to it for us.
+    pub(super) fn leaves_by_terminator(&self, peer: PeerId) -> bool {
+        let peer = self.snapshot.peer(peer);
+        peer.is_some_and(|p| p.tls.terminated.is_some() && p.transport != Transport::Tls)
     }
 
     pub(super) fn peer_has_address(&self, peer: PeerId, ip: IpAddr) -> bool {

@@ -383,7 +383,7 @@ impl Engine {
                 let Destination::Flow(flow) = to else { return false };
                 self.flows
                     .get(flow)
-                    .is_some_and(|f| f.source.transport == Transport::Tls)
+                    .is_some_and(|f| f.identity.counts_as(f.source.transport) == Transport::Tls)
             };
             hops.retain(|hop| hop.destinations.iter().all(secure));
         }

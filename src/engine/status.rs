@@ -62,6 +62,8 @@ pub struct PeerStatus {
     pub contract: Option<super::ContractStatus>,
     /// Rings through it: what went out to one peer came back from another.
     pub rings: Vec<String>,
+    /// What trusted terminators report of those that came through one.
+    pub terminated: Vec<String>,
 }
 
 /// One subscription served.
@@ -138,9 +140,17 @@ impl Engine {
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
                 contract: self.contract_status(now, id),
                 rings: self.rings.of_peer(&peer.name),
+                terminated: self.terminated_flows(id),
             }
         };
         self.snapshot.peers().map(one).collect()
+    }
+
+    /// What its connections through terminators rest on, each once, in order.
+    fn terminated_flows(&self, id: crate::sip::net::PeerId) -> Vec<String> {
+        let its = self.flows.values().filter(|f| f.owner == Some(id));
+        let told = its.filter_map(|f| Some(f.identity.terminated()?.to_string()));
+        told.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// All subscriptions served.

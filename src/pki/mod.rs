@@ -12,6 +12,7 @@ pub mod files;
 pub mod names;
 pub mod pin;
 pub mod settings;
+pub mod terminated;
 pub mod tls;
 pub mod verify;
 
@@ -22,5 +23,6 @@ pub use files::FileProblem;
 pub use names::names_of;
 pub use pin::Pin;
 pub use settings::Settings;
+pub use terminated::identify_terminated;
 pub use tls::{ClientAuth, LocalIdentity, Rejections, client_config, identify, provider, server_config};
 pub use verify::{CertProblem, How, PeerStore, PeerTrust, Usage};

@@ -44,13 +44,24 @@ pub fn names_of(der: &[u8]) -> Result<CertNames, NotACertificate> {
         }
     }
     if let Some(attribute) = certificate.subject().iter_common_name().last() {
-        let raw = attribute.attr_value().data;
-        match clean(raw, b' ') {
-            Ok(name) => names.common_name = Some(name),
-            Err(why) => drop_name(&mut names, NameKind::CommonName, raw, why),
-        }
+        common_name(&mut names, attribute.attr_value().data);
     }
     Ok(names)
+}
+
+/// The names of a certificate of which only the common name is known.
+#[must_use]
+pub fn only_common_name(raw: &[u8]) -> CertNames {
+    let mut names = CertNames::default();
+    common_name(&mut names, raw);
+    names
+}
+
+fn common_name(names: &mut CertNames, raw: &[u8]) {
+    match clean(raw, b' ') {
+        Ok(name) => names.common_name = Some(name),
+        Err(why) => drop_name(names, NameKind::CommonName, raw, why),
+    }
 }
 
 fn alternative(names: &mut CertNames, name: &GeneralName<'_>) {

@@ -57,7 +57,9 @@ pub fn trust(id: PeerId, peer: &Peer) -> Result<PeerTrust, FileProblem> {
 /// Names the file that does not serve.
 pub fn doctor_target(snapshot: &Snapshot, id: PeerId, peer: &Peer) -> Result<DoctorTarget, FileProblem> {
     let default_port = peer.transport.default_port();
-    let next_hop = peer.next_hop.as_ref().map(|at| match at.port {
+    // Behind a terminator of ours is a plain port, whose other side is not what is to be looked at.
+    let behind = peer.tls.terminated.is_some() && peer.transport != Transport::Tls;
+    let next_hop = peer.next_hop.as_ref().filter(|_| !behind).map(|at| match at.port {
         Some(_) => at.to_string(),
         None => format!("{at}:{default_port}"),
     });
@@ -75,7 +77,8 @@ pub fn doctor_target(snapshot: &Snapshot, id: PeerId, peer: &Peer) -> Result<Doc
 /// # Errors
 /// Names the first file that does not serve.
 pub fn peer_store(snapshot: &Snapshot) -> Result<PeerStore, FileProblem> {
-    let speaks_tls = |p: &Peer| p.transport == Transport::Tls || p.accept.contains(&Transport::Tls);
+    let speaks_tls =
+        |p: &Peer| p.transport == Transport::Tls || p.accept.contains(&Transport::Tls) || p.tls.terminated.is_some();
     let peers = snapshot
         .peers()
         .filter(|(_, p)| speaks_tls(p))

@@ -248,6 +248,21 @@ pub fn admit(snapshot: &Snapshot, listener: ListenerId, ip: IpAddr, load: Source
     let Some(listener) = snapshot.listener(listener) else {
         return drop("the listener is gone", &rules.listener_gone);
     };
+    if let Some(terminator) = &listener.terminator {
+        // Who stands behind it is judged once it has said so: see `admit_behind`.
+        return if !terminator.is_at(ip) {
+            drop(
+                "no trusted terminator of this listener is at that address",
+                &terminator.rule,
+            )
+        } else if let AddressVerdict::Denied(rule) = snapshot.acl.address(ip) {
+            drop("the address is denied", rule)
+        } else if load.all_connections >= limits.max_connections {
+            drop("too many connections", &rules.all_connections)
+        } else {
+            Admission::Admit
+        };
+    }
     match judge_source(snapshot, ip) {
         SourceVerdict::Refused(reason, rule) => return drop(reason, rule),
         SourceVerdict::NameMayAllow(rule) if listener.client_certificate == ClientCertificate::None => {
@@ -260,6 +275,26 @@ pub fn admit(snapshot: &Snapshot, listener: ListenerId, ip: IpAddr, load: Source
     }
     if load.all_connections >= limits.max_connections {
         return drop("too many connections", &rules.all_connections);
+    }
+    if load.connections >= limits.per_source.connections {
+        return drop("too many connections of this source", &rules.source_connections);
+    }
+    if load.handshakes >= limits.per_source.handshakes {
+        return drop("too many handshakes of this source", &rules.source_handshakes);
+    }
+    Admission::Admit
+}
+
+/// The same for whom a trusted terminator reports: may this source come in by it?
+#[must_use]
+pub fn admit_behind(snapshot: &Snapshot, ip: IpAddr, load: SourceLoad) -> Admission {
+    let drop = |reason, rule: &RuleRef| Admission::Drop {
+        reason,
+        rule: rule.clone(),
+    };
+    let (rules, limits) = (&snapshot.rules, &snapshot.limits);
+    if let SourceVerdict::Refused(reason, rule) = judge_source(snapshot, ip) {
+        return drop(reason, rule);
     }
     if load.connections >= limits.per_source.connections {
         return drop("too many connections of this source", &rules.source_connections);

@@ -108,7 +108,7 @@ pub trait Watched: fmt::Debug {
 pub struct Facts<'a> {
     /// The listener it came in by; `None` on a connection that we opened.
     pub listener: Option<ListenerId>,
-    /// The transport it came over.
+    /// The transport it came over, or counts as having come over: see [`Identity::counts_as`].
     pub transport: Transport,
     /// The address of the socket it came from, never what a Via says.
     pub source: IpAddr,

@@ -7,7 +7,8 @@ use core::fmt;
 use core::net::IpAddr;
 use std::sync::Arc;
 
-use crate::sip::net::PeerId;
+use super::terminator::Terminated;
+use crate::sip::net::{PeerId, Transport};
 
 /// The names of one certificate, as `pki::names` reads them: lower case, no trailing dot, printable ASCII only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,6 +135,27 @@ pub trait Trust {
     fn has_host(&self, host: &str) -> bool;
     /// Whether the common name counts when there is no subjectAltName at all (`tls.allow_cn`).
     fn allow_cn(&self) -> bool;
+    /// The same for what a trusted terminator reports (`tls.terminated.allow_cn`).
+    fn allow_reported_cn(&self) -> bool {
+        false
+    }
+}
+
+/// A peer's trust as it applies to what a terminator reports.
+struct Through<'a, T: ?Sized>(&'a T);
+
+impl<T: Trust + ?Sized> Trust for Through<'_, T> {
+    fn has_domain(&self, domain: &str) -> bool {
+        self.0.has_domain(domain)
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        self.0.has_host(host)
+    }
+
+    fn allow_cn(&self) -> bool {
+        self.0.allow_reported_cn()
+    }
 }
 
 /// Why a certificate counts for a peer.
@@ -295,13 +317,8 @@ pub enum Identity {
         /// The certificates as sent, end entity first (DER).
         chain: Arc<[Box<[u8]>]>,
     },
-    /// Names that a trusted terminator in front of us reports.
-    Terminated {
-        /// The names it reports.
-        names: CertNames,
-        /// The terminator.
-        by: Arc<str>,
-    },
+    /// What a trusted terminator in front of us reports, which may be nothing.
+    Terminated(Box<Terminated>),
     /// Nothing was proved.
     NoTls {
         /// Why not.
@@ -336,14 +353,33 @@ impl Identity {
     /// Whether there is a verified certificate.
     #[must_use]
     pub fn is_named(&self) -> bool {
-        !matches!(self, Self::NoTls { .. })
+        !self.anchored().is_empty()
+    }
+
+    /// What a trusted terminator reports, on a flow through one.
+    #[must_use]
+    pub fn terminated(&self) -> Option<&Terminated> {
+        match self {
+            Self::Terminated(terminated) => Some(terminated),
+            _ => None,
+        }
+    }
+
+    /// What a flow over `transport` counts as: TLS that a trusted terminator ended counts as TLS where its listener says so.
+    #[must_use]
+    pub fn counts_as(&self, transport: Transport) -> Transport {
+        match self {
+            Self::Terminated(terminated) if terminated.counts_as_tls => Transport::Tls,
+            _ => transport,
+        }
     }
 
     /// The names of the certificate.
     #[must_use]
     pub fn names(&self) -> Option<&CertNames> {
         match self {
-            Self::TlsPeer { names, .. } | Self::Terminated { names, .. } => Some(names),
+            Self::TlsPeer { names, .. } => Some(names),
+            Self::Terminated(terminated) => Some(&terminated.names),
             Self::NoTls { .. } => None,
         }
     }
@@ -351,24 +387,33 @@ impl Identity {
     /// Peers whose own anchors or pins the certificate verifies against.
     #[must_use]
     pub fn anchored(&self) -> &[PeerId] {
-        if let Self::TlsPeer { anchored, .. } = self {
-            anchored
-        } else {
-            &[]
+        match self {
+            Self::TlsPeer { anchored, .. } => anchored,
+            Self::Terminated(terminated) => &terminated.anchored,
+            Self::NoTls { .. } => &[],
         }
     }
 
     /// Whether this peer pinned exactly this certificate or key.
     #[must_use]
     pub fn is_pinned(&self, peer: PeerId) -> bool {
-        matches!(self, Self::TlsPeer { pinned, .. } if pinned.contains(&peer))
+        match self {
+            Self::TlsPeer { pinned, .. } => pinned.contains(&peer),
+            Self::Terminated(terminated) => terminated.pinned.contains(&peer),
+            Self::NoTls { .. } => false,
+        }
     }
 
     /// Whether the flow proved to be this peer: verified against the peer's own anchors and named for it, or pinned.
     #[must_use]
     pub fn proves(&self, peer: PeerId, trust: &(impl Trust + ?Sized)) -> bool {
         self.anchored().contains(&peer)
-            && (self.is_pinned(peer) || self.names().is_some_and(|n| judge(n, trust).is_ok()))
+            && (self.is_pinned(peer)
+                || match self {
+                    Self::TlsPeer { names, .. } => judge(names, trust).is_ok(),
+                    Self::Terminated(terminated) => judge(&terminated.names, &Through(trust)).is_ok(),
+                    Self::NoTls { .. } => false,
+                })
     }
 
     /// Whether the flow may speak for this domain as this peer. Implies [`Identity::proves`].
@@ -378,14 +423,20 @@ impl Identity {
             && if self.is_pinned(peer) {
                 trust.has_domain(bare(domain))
             } else {
-                self.names().is_some_and(|n| grants(n, trust, domain))
+                match self {
+                    Self::TlsPeer { names, .. } => grants(names, trust, domain),
+                    Self::Terminated(terminated) => grants(&terminated.names, &Through(trust), domain),
+                    Self::NoTls { .. } => false,
+                }
             }
     }
 
     /// Whether the certificate carries the name as a SIP domain identity. For rules that allow.
     #[must_use]
     pub fn carries(&self, name: &str) -> bool {
-        self.names().is_some_and(|n| n.carries(name))
+        self.names()
+            .filter(|_| self.is_named())
+            .is_some_and(|n| n.carries(name))
     }
 
     /// Whether the name stands anywhere in the certificate. For rules that deny.
@@ -399,7 +450,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TlsPeer { names, .. } => write!(f, "a certificate with {names}"),
-            Self::Terminated { names, by } => write!(f, "{names} as {by} reports"),
+            Self::Terminated(terminated) => terminated.fmt(f),
             Self::NoTls { why } => f.write_str(why),
         }
     }

@@ -100,9 +100,29 @@ impl Trust for Peer {
     fn allow_cn(&self) -> bool {
         self.tls.allow_cn
     }
+
+    fn allow_reported_cn(&self) -> bool {
+        self.tls.terminated.as_ref().is_some_and(|t| t.allow_cn)
+    }
 }
 
-/// Whether a flow proves to be a peer: under TLS by certificate, else by a listed address.
+/// Whether names decide if a flow is this peer, as under TLS; else its listed addresses do. `counted` is what
+/// [`Identity::counts_as`](super::Identity::counts_as) says. A peer that proves itself through terminators is not
+/// taken for itself by its address alone when it comes through one.
+#[must_use]
+pub fn names_decide(peer: &Peer, counted: Transport, identity: &super::Identity) -> bool {
+    counted == Transport::Tls || (identity.terminated().is_some() && peer.tls.terminated.is_some())
+}
+
+/// Whether the address is the sender's at all: a terminator's own is nobody's who sends through it.
+#[must_use]
+pub fn address_tells(identity: &super::Identity) -> bool {
+    identity
+        .terminated()
+        .is_none_or(|t| matches!(t.reported.origin, super::terminator::Origin::From(_)))
+}
+
+/// Whether a flow proves to be a peer: under TLS by certificate, else by a listed address. `transport` is the socket's.
 #[must_use]
 pub fn is_peer(
     snapshot: &super::Snapshot,
@@ -111,15 +131,16 @@ pub fn is_peer(
     source: IpAddr,
     identity: &super::Identity,
 ) -> bool {
-    let Some(peer) = snapshot.peer(id).filter(|p| p.accept.contains(&transport)) else {
+    let counted = identity.counts_as(transport);
+    let Some(peer) = snapshot.peer(id).filter(|p| p.accept.contains(&counted)) else {
         return false;
     };
-    if transport == Transport::Tls {
+    if names_decide(peer, counted, identity) {
         identity.anchored().contains(&id)
             && identity.proves(id, peer)
             && (peer.addresses.is_empty() || peer.lists(source))
     } else {
-        peer.lists(source)
+        address_tells(identity) && peer.lists(source)
     }
 }
 
@@ -136,6 +157,8 @@ pub struct PeerTls {
     pub pin: Vec<Pin>,
     /// Revocation lists (PEM or DER).
     pub crl: Vec<PathBuf>,
+    /// Whether, and how, it proves itself through a trusted terminator.
+    pub terminated: Option<super::terminator::PeerTerminated>,
 }
 
 /// A pinned certificate.

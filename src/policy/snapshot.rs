@@ -69,6 +69,8 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// Whether it asks for a certificate; `None` unless it speaks TLS.
     pub client_certificate: ClientCertificate,
+    /// Who may stand in front of it and end TLS for it; then nobody else may connect.
+    pub terminator: Option<super::terminator::Terminator>,
     /// What Via, Contact and Record-Route say instead of the socket's address.
     pub advertise: Option<HostPort>,
     /// Dialect of the users' clients that come in by it.

@@ -52,7 +52,8 @@ pub(super) struct Sources {
     connections: u32,
     /// Handshakes under way, oldest first.
     halves: BTreeMap<FlowId, Half>,
-    notes: HashMap<IpAddr, Note>,
+    /// By source, what it does as a terminator apart from what else is said of that address.
+    notes: HashMap<(IpAddr, bool), Note>,
 }
 
 impl Sources {
@@ -98,10 +99,13 @@ impl Sources {
     /// A handshake begins. If that is more than `most` of this source or `all` together, the oldest one gives up: a
     /// stalled one makes room, and a proper peer behind the same address still gets in.
     pub(super) fn begin(&mut self, now_ms: u64, ip: IpAddr, flow: FlowId, most: u32, all: usize) -> Rc<Notify> {
+        self.begun(now_ms, ip);
+        self.hold(ip, flow, most, all)
+    }
+
+    /// The same for a connection whose handshake is not its own source's.
+    pub(super) fn hold(&mut self, ip: IpAddr, flow: FlowId, most: u32, all: usize) -> Rc<Notify> {
         let entry = self.entry(ip);
-        let window = now_ms / 1000;
-        entry.begun = if entry.window == window { entry.begun + 1 } else { 1 };
-        entry.window = window;
         entry.handshaking += 1;
         let crowded = entry.handshaking > most;
         let source = source_of(ip);
@@ -122,6 +126,14 @@ impl Sources {
             },
         );
         give_up
+    }
+
+    /// Counts a handshake, ours or one that a terminator has done for us.
+    pub(super) fn begun(&mut self, now_ms: u64, ip: IpAddr) {
+        let entry = self.entry(ip);
+        let window = now_ms / 1000;
+        entry.begun = if entry.window == window { entry.begun + 1 } else { 1 };
+        entry.window = window;
     }
 
     /// A handshake is over, well or not. True if it was still counted, that is if it was not made to give up.
@@ -163,10 +175,11 @@ impl Sources {
     }
 
     /// Whether something about this source may be logged now; then also how often it was not since the last time.
-    pub(super) fn note(&mut self, now_ms: u64, ip: IpAddr) -> Option<u64> {
-        let mut key = source_of(ip);
+    /// `terminator`: it is a trusted terminator, and this is about what it does as one.
+    pub(super) fn note(&mut self, now_ms: u64, ip: IpAddr, terminator: bool) -> Option<u64> {
+        let mut key = (source_of(ip), terminator);
         if self.notes.len() >= MAX_NOTED && !self.notes.contains_key(&key) {
-            key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            key.0 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         }
         match self.notes.get_mut(&key) {
             Some(note) if now_ms < note.since_ms + NOTE_EVERY_MS => {
@@ -253,9 +266,9 @@ mod tests {
     #[test]
     fn one_line_a_minute_with_the_number_of_those_not_written() {
         let (mut sources, a) = (Sources::default(), ip("192.0.2.1"));
-        assert_eq!(sources.note(1_000, a), Some(0));
-        assert!((0..500).all(|n| sources.note(1_001 + n, a).is_none()));
-        assert_eq!(sources.note(61_000, a), Some(500));
+        assert_eq!(sources.note(1_000, a, false), Some(0));
+        assert!((0..500).all(|n| sources.note(1_001 + n, a, false).is_none()));
+        assert_eq!(sources.note(61_000, a, false), Some(500));
     }
 
     #[test]
@@ -263,9 +276,9 @@ mod tests {
         let mut sources = Sources::default();
         for n in 0..200_000u32 {
             let _ = sources.take(1, IpAddr::from(n.to_be_bytes()), 5);
-            let _ = sources.note(1, IpAddr::from(n.to_be_bytes()));
+            let _ = sources.note(1, IpAddr::from(n.to_be_bytes()), n % 2 == 0);
         }
-        assert!(sources.entries.len() <= MAX_SOURCES + 1 && sources.notes.len() <= MAX_NOTED + 1);
+        assert!(sources.entries.len() <= MAX_SOURCES + 1 && sources.notes.len() <= MAX_NOTED + 2);
         sources.tidy(200_000);
         assert!(sources.entries.is_empty() && sources.notes.is_empty());
     }

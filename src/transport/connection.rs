@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::stream::{Got, Reader, Stream};
 use super::{CloseReason, SendError, Transports};
+use crate::policy::Reported;
 use crate::sip::net::{Destination, PeerId};
 
 /// For what is queued when a connection ends.
@@ -43,13 +44,25 @@ pub(super) async fn handshake(transports: &Transports, stream: &Stream) -> Resul
 
 /// Makes a connection known; false when the handler does not want it.
 pub(super) fn open(transports: &Transports, stream: &Rc<Stream>, peer: Option<PeerId>) -> bool {
-    if !transports.0.handler.opened(&stream.source, peer, stream.chain()) {
-        return false;
+    let taken = transports.0.handler.opened(&stream.source, peer, stream.chain());
+    if taken {
+        know(transports, stream);
     }
-    let now_ms = transports.clock_ms();
-    stream.active_ms.set(now_ms);
+    taken
+}
+
+/// The same for one through a trusted terminator.
+pub(super) fn open_behind(transports: &Transports, stream: &Rc<Stream>, reported: Reported) -> bool {
+    let taken = transports.0.handler.introduced(&stream.source, reported);
+    if taken {
+        know(transports, stream);
+    }
+    taken
+}
+
+fn know(transports: &Transports, stream: &Rc<Stream>) {
+    stream.active_ms.set(transports.clock_ms());
     transports.0.streams.borrow_mut().insert(stream.flow, Rc::clone(stream));
-    true
 }
 
 /// Serves an open connection until it ends, then ends it.

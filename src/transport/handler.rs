@@ -4,7 +4,8 @@ use core::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
 
-use super::resolver;
+use super::{Expect, resolver};
+use crate::policy::Reported;
 use crate::policy::acl::SourceLoad;
 use crate::sip::message::{Framing, Malformed};
 use crate::sip::net::{Destination, FlowId, ListenerId, PeerId, Source};
@@ -16,6 +17,17 @@ pub trait Handler {
     /// # Errors
     /// The reason, for the log.
     fn admit(&self, listener: ListenerId, ip: IpAddr, load: SourceLoad) -> Result<(), String>;
+    /// What is expected of the trusted terminators in front of a listener; `None`: there are none, and nothing is believed.
+    fn expects(&self, _listener: ListenerId) -> Option<Expect> {
+        None
+    }
+    /// The same as [`Handler::admit`] for a source that a trusted terminator reports, which was admitted itself.
+    ///
+    /// # Errors
+    /// The reason, for the log.
+    fn admit_behind(&self, _listener: ListenerId, _ip: IpAddr, _load: SourceLoad) -> Result<(), String> {
+        Err("nobody is expected here".to_owned())
+    }
     /// Messages a second that this source may send, with bursts of one second's worth; `None` is no limit, which is what
     /// an authenticated peer gets. All sources of one address (IPv6: one /64) share. Too many datagrams are dropped; a
     /// stream is read no faster.
@@ -25,6 +37,11 @@ pub trait Handler {
     /// A connection is established, for TLS after the handshake; false closes it. `peer` is set on connections we opened
     /// to one; `chain` is what the other end presented, leaf first.
     fn opened(&self, source: &Source, peer: Option<PeerId>, chain: Option<Vec<CertificateDer<'static>>>) -> bool;
+    /// A connection through a trusted terminator is established; `source` has the address that the terminator reports.
+    /// False closes it.
+    fn introduced(&self, _source: &Source, _reported: Reported) -> bool {
+        false
+    }
     /// One message.
     fn message(&self, source: &Source, bytes: &[u8], framing: Framing);
     /// A stream that cannot be framed any more; `bytes` is its last header section. What is sent to the flow from inside

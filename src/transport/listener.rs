@@ -8,9 +8,10 @@ use std::sync::Arc;
 use socket2::Type;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::behind::{Introduced, introduce};
 use super::stream::Stream;
-use super::{CloseReason, Transports, connection, next_flow, options, udp};
-use crate::sip::net::{ListenerId, Source, Transport};
+use super::{CloseReason, Expect, Transports, connection, next_flow, options, udp};
+use crate::sip::net::{FlowId, ListenerId, Source, Transport};
 
 /// One listener to open.
 #[derive(Debug, Clone)]
@@ -192,8 +193,12 @@ impl Transports {
 
     /// One line a minute about a source, not one for each packet.
     pub(super) fn note(&self, ip: IpAddr, why: &str, what: &str) {
+        self.note_of(ip, false, why, what);
+    }
+
+    fn note_of(&self, ip: IpAddr, terminator: bool, why: &str, what: &str) {
         let now_ms = self.clock_ms();
-        if let Some(unsaid) = self.0.sources.borrow_mut().note(now_ms, ip) {
+        if let Some(unsaid) = self.0.sources.borrow_mut().note(now_ms, ip, terminator) {
             let before = if unsaid == 0 {
                 String::new()
             } else {
@@ -224,8 +229,11 @@ async fn accept(transports: Transports, listener: TcpListener, id: ListenerId, t
 
 async fn accepted(transports: Transports, socket: TcpStream, remote: SocketAddr, id: ListenerId, transport: Transport) {
     let _ = socket.set_nodelay(true);
-    let local = socket.local_addr().unwrap_or(remote);
     let flow = next_flow();
+    if let Some(expect) = transports.0.handler.expects(id) {
+        return behind(&transports, socket, remote, (id, flow), expect).await;
+    }
+    let local = socket.local_addr().unwrap_or(remote);
     let source = Source {
         transport,
         remote,
@@ -252,6 +260,42 @@ async fn accepted(transports: Transports, socket: TcpStream, remote: SocketAddr,
         }
     }
     transports.0.sources.borrow_mut().release(remote.ip());
+}
+
+/// The same for one that must be a terminator's.
+async fn behind(
+    transports: &Transports,
+    socket: TcpStream,
+    terminator: SocketAddr,
+    (id, flow): (ListenerId, FlowId),
+    expect: Expect,
+) {
+    // Whose connection it counts as, from here on.
+    let mut counted = terminator.ip();
+    match introduce(transports, &socket, terminator, flow, expect).await {
+        Ok(introduced) if transports.admit_behind(id, counted, &introduced) => {
+            let Introduced { remote, reported, rest } = introduced;
+            counted = remote.ip();
+            let source = Source {
+                transport: Transport::Tcp,
+                remote,
+                local: socket.local_addr().unwrap_or(terminator),
+                listener: Some(id),
+                flow: Some(flow),
+            };
+            let stream = Rc::new(Stream::new(source, flow, socket, None, transports.clock_ms()));
+            if connection::open_behind(transports, &stream, reported) {
+                connection::serve(transports, &stream, rest).await;
+            }
+        }
+        Ok(_) => {}
+        Err(why) => {
+            let failed = &transports.0.counters.handshakes_failed;
+            failed.set(failed.get() + 1);
+            transports.note_of(counted, true, &why, "a trusted terminator's connection is closed");
+        }
+    }
+    transports.0.sources.borrow_mut().release(counted);
 }
 
 /// The TLS state of an accepted connection; the outer `None` is a TLS listener without usable settings.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod batch;
+mod behind;
 mod budget;
 mod connection;
 mod handler;
@@ -13,6 +14,7 @@ mod listener;
 mod marks;
 mod options;
 mod pool;
+pub mod proxy_protocol;
 pub mod resolver;
 mod segments;
 mod stream;
@@ -34,6 +36,7 @@ use crate::sip::frame;
 use crate::sip::net::{Destination, FlowId, ListenerId, Source, Transport};
 use stream::Stream;
 
+pub use behind::Expect;
 pub use handler::{CloseReason, Handler, SendError};
 pub use listener::{ListenError, ListenerSpec};
 pub use pool::PeerSpec;
@@ -288,7 +291,7 @@ impl Transports {
     /// What the operating system says. An unknown flow is none.
     pub fn set_dscp(&self, flow: FlowId, dscp: u8) -> std::io::Result<()> {
         match self.0.streams.borrow().get(&flow) {
-            Some(stream) => options::set_dscp(&stream.socket, stream.source.remote.is_ipv4(), dscp),
+            Some(stream) => options::set_dscp(&stream.socket, stream.source.local.is_ipv4(), dscp),
             None => Ok(()),
         }
     }

@@ -106,6 +106,7 @@ impl Resolver<'_> {
             None if transport == Transport::Tls => ClientCertificate::Request,
             None => ClientCertificate::None,
         };
+        let terminator = self.terminator(here, at);
         let bind = self.sockets(here, &at.bind, transport, before);
         let advertise = at
             .advertise
@@ -119,6 +120,7 @@ impl Resolver<'_> {
             transport,
             bind,
             client_certificate,
+            terminator,
             advertise,
             dialect,
             rule,
@@ -217,6 +219,7 @@ fn default_listeners() -> Vec<Listener> {
             SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into(),
         ],
         client_certificate,
+        terminator: None,
         advertise: None,
         dialect: crate::policy::snapshot::DialectId::default(),
         rule: RuleRef::built_in("listener"),

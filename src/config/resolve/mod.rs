@@ -10,6 +10,7 @@ mod dns;
 mod lines;
 mod peers;
 mod services;
+mod terminators;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -160,7 +161,7 @@ impl Resolver<'_> {
         let acl_files =
             core::iter::once((here, &written.acl)).chain(parts.iter().map(|p| (Here::of(p), &p.written.acl)));
 
-        let mut peers = self.peers(peer_files(), &domains);
+        let mut peers = self.peers(peer_files(), &domains, &listeners);
         let dialplan = self.dialplan(here, &written.mappings, &peers);
         let routes = self.routes(route_files(), &peers, &domains);
         let mut users = self.users(user_files(), &domains, &peers);

@@ -15,6 +15,7 @@ use crate::policy::names::NameMap;
 use crate::policy::peer::{Peer, PeerLimits, PeerTls, Pin, Probe, Reuse, Transit};
 use crate::policy::routes::{Pattern, Route, Routes};
 use crate::policy::rule::RuleRef;
+use crate::policy::snapshot::Listener;
 use crate::sip::net::{PeerId, Transport};
 
 /// Priority and weight of a route that names none, and of the implicit ones.
@@ -49,6 +50,7 @@ impl Resolver<'_> {
         &mut self,
         files: impl Iterator<Item = (Here<'a>, &'a Vec<At<written::Peer>>)>,
         domains: &Domains,
+        listeners: &[Listener],
     ) -> Peers {
         let mut peers = Peers::default();
         for (here, written) in files {
@@ -62,7 +64,7 @@ impl Resolver<'_> {
                     self.error(here, at.place, "too many peers", "65535 is the most");
                     break;
                 }
-                let peer = self.peer(here, at, domains);
+                let peer = self.peer(here, at, domains, listeners);
                 peers.by_name.insert(peer.name.clone(), peers.list.len());
                 peers.list.push(peer);
             }
@@ -70,17 +72,18 @@ impl Resolver<'_> {
         peers
     }
 
-    fn peer(&mut self, here: Here<'_>, at: &At<written::Peer>, local: &Domains) -> Peer {
+    fn peer(&mut self, here: Here<'_>, at: &At<written::Peer>, local: &Domains, listeners: &[Listener]) -> Peer {
         let transport = Transport::from(at.transport.value);
         let rule_at = |id: &str, place: Option<Place>| here.rule(id, place.unwrap_or(at.place));
         let accept = self.accept(here, at);
         let probe = self.probe(here, at.probe.as_ref());
-        let tls = self.tls(here, at.tls.as_ref());
+        let tls = self.tls(here, at.tls.as_ref(), listeners);
         let addresses = at
             .addresses
             .as_ref()
             .map_or_else(Vec::new, |list| self.read_all(here, list, value::net));
         self.proof(here, at, &accept);
+        self.ways_through(here, at, &accept, (&tls, listeners));
         let limits = at.limits.as_ref().map_or_else(PeerLimits::default, |l| PeerLimits {
             requests: l.requests.as_ref().map(|n| n.value),
             subscriptions: l.subscriptions.as_ref().map(|n| n.value),
@@ -190,7 +193,9 @@ impl Resolver<'_> {
     fn proof(&mut self, here: Here<'_>, at: &At<written::Peer>, accept: &[Transport]) {
         let name = &at.name.value;
         let plain = accept.iter().find(|t| **t != Transport::Tls);
+        let through = at.tls.as_ref().is_some_and(|t| t.terminated.is_some());
         if let Some(plain) = plain
+            && !through
             && at.addresses.as_ref().is_none_or(|a| a.is_empty())
         {
             let place = at.addresses.as_ref().map_or(at.name.place, |a| a.place);
@@ -202,7 +207,7 @@ impl Resolver<'_> {
         }
         let secure = accept.contains(&Transport::Tls) || at.transport.value == WrittenTransport::Tls;
         let anchored = at.tls.as_ref().is_some_and(|t| !t.ca.is_empty() || !t.pin.is_empty());
-        if secure && !anchored {
+        if (secure && !anchored && !through) || (at.transport.value == WrittenTransport::Tls && !anchored) {
             let place = at.tls.as_ref().map_or(at.name.place, |t| t.place);
             let what = format!("peer {name} over TLS has no anchor of its own");
             self.error(
@@ -212,7 +217,10 @@ impl Resolver<'_> {
                 "add `tls: {ca: [file.pem]}`, or pin its certificate with `tls: {pin: [...]}`",
             );
         }
-        if !secure && let Some(settings) = &at.tls {
+        if !secure
+            && !through
+            && let Some(settings) = &at.tls
+        {
             let what = format!("peer {name} has TLS settings but never uses TLS");
             self.error(here, settings.place, what, "use `transport: tls`, or drop `tls`");
         }
@@ -248,7 +256,7 @@ impl Resolver<'_> {
         written.iter().map(|t| Transport::from(*t)).collect()
     }
 
-    fn tls(&mut self, here: Here<'_>, at: Option<&At<written::Tls>>) -> PeerTls {
+    fn tls(&mut self, here: Here<'_>, at: Option<&At<written::Tls>>, listeners: &[Listener]) -> PeerTls {
         let Some(at) = at else { return PeerTls::default() };
         let ca = at.ca.iter().filter_map(|f| self.present(here, f)).collect();
         let crl = at.crl.iter().filter_map(|f| self.present(here, f)).collect();
@@ -277,6 +285,7 @@ impl Resolver<'_> {
             allow_cn: at.allow_cn.as_ref().is_some_and(|a| a.value),
             pin,
             crl,
+            terminated: at.terminated.as_ref().map(|t| self.terminated(here, t, listeners)),
         }
     }
 

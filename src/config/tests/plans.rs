@@ -73,3 +73,50 @@ store: {sync: process}
     );
     assert!(plan(&new, &new).is_empty());
 }
+
+#[test]
+fn less_trust_through_a_terminator_is_withdrawn_trust() {
+    let with = |terminator: &str, terminated: &str| {
+        snapshot(&format!(
+            "domains: [a.example]\nlisteners:\n  - {{name: old-tls, transport: tcp, bind: [\"127.0.0.1:5063\"], trusted_terminator: \
+             {terminator}}}\npeers:\n  - {{name: b, domains: [b.example], transport: tcp, accept: [tcp, tls], next_hop: \
+             \"127.0.0.1:1\", addresses: [192.0.2.1], tls: {{ca: [ca.pem], {terminated}}}}}\n"
+        ))
+    };
+    let usual = "{addresses: [127.0.0.1], counts_as_tls: true}";
+    let old = with(usual, "terminated: {by: [old-tls, 127.0.0.1], allow_cn: true}");
+    let withdraws = |new: &Snapshot| {
+        let changes = plan(&old, new);
+        let peer = changes.withdrawn.iter().any(|w| matches!(w, Withdrawn::Peer(..)));
+        (changes.items.len(), peer)
+    };
+    assert_eq!(
+        withdraws(&with(usual, "terminated: {by: [old-tls, 127.0.0.1], allow_cn: true}")),
+        (0, false)
+    );
+    assert_eq!(
+        withdraws(&with(
+            usual,
+            "terminated: {by: [old-tls, 127.0.0.1, \"127.0.0.0/30\"], allow_cn: true}"
+        )),
+        (1, false)
+    );
+    assert_eq!(
+        withdraws(&with(usual, "terminated: {by: [old-tls], allow_cn: true}")),
+        (1, true)
+    );
+    assert_eq!(
+        withdraws(&with(usual, "terminated: {by: [old-tls, 127.0.0.1]}")),
+        (1, true)
+    );
+    assert_eq!(withdraws(&with(usual, "")), (1, true));
+    let fewer = with(
+        "{addresses: [127.0.0.1]}",
+        "terminated: {by: [old-tls, 127.0.0.1], allow_cn: true}",
+    );
+    assert_eq!(
+        withdraws(&fewer),
+        (1, false),
+        "its connections are judged again one by one"
+    );
+}

@@ -8,6 +8,7 @@ pub mod dialplan;
 mod lines;
 mod peers;
 mod service;
+mod terminator;
 mod text;
 
 pub use choice::{AclEntry, AclSubject, ContractChoice, Http, Match, Password, ProbeChoice};
@@ -17,6 +18,7 @@ pub use service::{
     Admin, Dnd, Dns, Limits, Log, Mappings, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
     WrittenDigest,
 };
+pub use terminator::{Terminated, TrustedTerminator};
 pub use text::{Count, Time};
 
 use schemars::JsonSchema;
@@ -107,6 +109,8 @@ pub struct Listener {
     pub bind: At<Vec<At<String>>>,
     /// TLS only: `none` does not ask, `request` takes none but no bad one, `require` goes on only for peers. Default: request.
     pub client_certificate: Option<At<WrittenClientCertificate>>,
+    /// TCP only: who may stand in front of it, end TLS for it, and say so by the PROXY protocol, version 2.
+    pub trusted_terminator: Option<At<TrustedTerminator>>,
     /// Host and port that Via, Contact and Record-Route say instead of the socket's address.
     pub advertise: Option<At<String>>,
     /// Dialect of the users' clients that come in by it; peers have their own. Default: rfc.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ContractChoice, Match, ProbeChoice, Time, WrittenTransport};
+use super::{ContractChoice, Match, ProbeChoice, Terminated, Time, WrittenTransport};
 use crate::config::at::At;
 
 /// A server we federate with.
@@ -79,6 +79,8 @@ pub struct Tls {
     pub pin: Vec<At<String>>,
     /// Revocation lists (files, relative to this file).
     pub crl: Vec<At<String>>,
+    /// Whether and how it proves itself through a trusted terminator. Default: it does not.
+    pub terminated: Option<At<Terminated>>,
 }
 
 /// Probing of a peer.

@@ -77,7 +77,7 @@ pub fn examine(target: &DoctorTarget, at: &Where, now: UnixTime) -> Result<Repor
         verdict::judge_connection(target, &seen, address, at.timeout, now, &mut report);
     } else if at.files.is_empty() {
         return Err(format!(
-            "peer {} has no next_hop: say where it is with --connect host:port, or name its certificates with --files",
+            "peer {} has no next_hop that speaks TLS: say where it is with --connect host:port, or name its certificates with --files",
             target.peer.name
         ));
     }

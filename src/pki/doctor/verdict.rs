@@ -158,16 +158,23 @@ fn no_handshake(target: &DoctorTarget, end: &End, address: &str, timeout: Durati
             "protocol-too-old",
             Side::Theirs,
             format!(
-                "the server speaks at most {} (suite 0x{suite:04x})",
-                version_name(version)
+                "the server speaks at most {} (suite 0x{suite:04x}{})",
+                version_name(version),
+                suite_name(suite)
             ),
-            "the peer enables TLS 1.2, or is reached through a trusted terminator; this bridge has no older TLS",
+            format!("the peer enables TLS 1.2 with ECDHE and AES-GCM; where it cannot, {TERMINATOR}"),
         ),
         Ok(Answer::Hello { suite, .. }) if !supports(suite) => Finding::error(
             "no-common-suite",
             Side::Theirs,
-            format!("of TLS 1.2 the server chooses suite 0x{suite:04x}, which this bridge does not have"),
-            "the peer enables an ECDHE suite with AES-GCM or ChaCha20-Poly1305, and a certificate that fits it",
+            format!(
+                "of TLS 1.2 the server chooses suite 0x{suite:04x}{}, which this bridge does not have",
+                suite_name(suite)
+            ),
+            format!(
+                "the peer enables an ECDHE suite with AES-GCM or ChaCha20-Poly1305, and a certificate that fits it; where it \
+                 cannot, {TERMINATOR}"
+            ),
         ),
         _ => {
             let what = match end {
@@ -184,6 +191,30 @@ fn no_handshake(target: &DoctorTarget, end: &End, address: &str, timeout: Durati
                 "look at the server's own log; it may know why it refuses us",
             )
         }
+    }
+}
+
+/// What reaches a server whose TLS is too old for us.
+const TERMINATOR: &str =
+    "put a trusted terminator between: config/peers/lcs2005-haproxy/ is the recipe, for both directions";
+
+/// What old servers choose, behind a comma, as OpenSSL's `ciphers` names it (and HAProxy's configuration).
+fn suite_name(suite: u16) -> &'static str {
+    match suite {
+        0x0004 => ", RC4-MD5",
+        0x0005 => ", RC4-SHA",
+        0x000a => ", DES-CBC3-SHA",
+        0x002f => ", AES128-SHA",
+        0x0035 => ", AES256-SHA",
+        0x003c => ", AES128-SHA256",
+        0x003d => ", AES256-SHA256",
+        0x009c => ", AES128-GCM-SHA256",
+        0x009d => ", AES256-GCM-SHA384",
+        0xc009 => ", ECDHE-ECDSA-AES128-SHA",
+        0xc00a => ", ECDHE-ECDSA-AES256-SHA",
+        0xc013 => ", ECDHE-RSA-AES128-SHA",
+        0xc014 => ", ECDHE-RSA-AES256-SHA",
+        _ => "",
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::{Checked, Judge, Shown};
 use crate::policy::acl::{SourceVerdict, judge_source};
-use crate::policy::peer::Peer;
+use crate::policy::peer::{Peer, address_tells, names_decide};
 use crate::policy::rule::RuleRef;
 use crate::policy::snapshot::ClientCertificate;
 use crate::policy::trace::{Step, Trace, Verdict};
-use crate::sip::net::{PeerId, Transport};
+use crate::sip::net::PeerId;
 
 impl<'a, T: Trace> Judge<'a, T> {
     /// Step 1. Returns the rule that still wants a certificate name when no address entry let the source in.
@@ -45,7 +45,8 @@ impl<'a, T: Trace> Judge<'a, T> {
     /// Whether the source is that of a peer: trunks carry many users and have limits of their own (step 13).
     fn is_trunk(&self) -> bool {
         let facts = self.facts;
-        !facts.identity.anchored().is_empty() || self.snapshot.addresses.peers(facts.source).next().is_some()
+        let listed = || address_tells(facts.identity) && self.snapshot.addresses.peers(facts.source).next().is_some();
+        !facts.identity.anchored().is_empty() || listed()
     }
 
     /// Step 2.
@@ -76,7 +77,18 @@ impl<'a, T: Trace> Judge<'a, T> {
             );
             return self.refuse(Step::Listener, 403, "Certificate Required", &listener.rule, because);
         }
-        let because = format_args!("listener {} ({})", listener.name, facts.transport.param());
+        let transport = facts.transport.param();
+        if let (Some(_), Some(terminated)) = (&listener.terminator, facts.identity.terminated()) {
+            let by = terminated.reported.terminator;
+            let because = format_args!("listener {} behind terminator {by} ({transport})", listener.name);
+            self.allow(Step::Listener, Some(&listener.rule), because);
+            return Ok(());
+        }
+        if let Some(terminator) = &listener.terminator {
+            let because = format_args!("listener {} is for its trusted terminators alone", listener.name);
+            return self.refuse(Step::Listener, 403, "Forbidden", &terminator.rule, because);
+        }
+        let because = format_args!("listener {} ({transport})", listener.name);
         self.allow(Step::Listener, Some(&listener.rule), because);
         Ok(())
     }
@@ -85,21 +97,27 @@ impl<'a, T: Trace> Judge<'a, T> {
     pub(super) fn peer_identity(&mut self) -> Checked<Option<PeerId>> {
         let (snapshot, facts) = (self.snapshot, self.facts);
         let mut found = None;
-        if facts.transport == Transport::Tls {
-            for id in facts.identity.anchored() {
-                self.consider(*id, &mut found, |peer| {
-                    facts.identity.proves(*id, peer) && by_address(peer, facts.source)
-                });
-            }
-        } else {
+        let named = |peer: &Peer| names_decide(peer, facts.transport, facts.identity);
+        for id in facts.identity.anchored() {
+            self.consider(*id, &mut found, |peer| {
+                named(peer) && facts.identity.proves(*id, peer) && by_address(peer, facts.source)
+            });
+        }
+        if address_tells(facts.identity) {
             for id in snapshot.addresses.peers(facts.source) {
-                self.consider(id, &mut found, |_| true);
+                self.consider(id, &mut found, |peer| !named(peer));
             }
         }
         if let Some((id, peer)) = found {
-            let tls = facts.transport == Transport::Tls;
-            let rule = if tls { &peer.tls_rule } else { &peer.addresses_rule };
-            let by = if tls { "its certificate" } else { "its listed address" };
+            let (rule, by) = match (named(peer), facts.identity.terminated()) {
+                (false, _) => (&peer.addresses_rule, "its listed address"),
+                (true, None) => (&peer.tls_rule, "its certificate"),
+                (true, Some(terminated)) => {
+                    let because = format_args!("peer {}: {terminated}", peer.name);
+                    self.allow(Step::PeerIdentity, Some(&peer.tls_rule), because);
+                    return Ok(Some(id));
+                }
+            };
             self.allow(
                 Step::PeerIdentity,
                 Some(rule),

@@ -3,12 +3,13 @@
 use super::{Checked, Judge, Shown};
 use crate::policy::decision::{Party, Who};
 use crate::policy::facts::{AuthState, Scheme, UriFacts};
+use crate::policy::identity::Identity;
 use crate::policy::names::same;
-use crate::policy::peer::Peer;
+use crate::policy::peer::{Peer, names_decide};
 use crate::policy::rule::RuleRef;
 use crate::policy::trace::{Step, Trace};
 use crate::policy::users::{UserId, unescaped};
-use crate::sip::net::{PeerId, Transport};
+use crate::sip::net::PeerId;
 
 const STEP: Step = Step::Authentication;
 
@@ -54,7 +55,7 @@ impl<'a, T: Trace> Judge<'a, T> {
             return Ok(None);
         };
         let from = Shown(facts.from.host);
-        if own && facts.transport == Transport::Tls && !self.certificate_names_from(id, peer) {
+        if own && names_decide(peer, facts.transport, facts.identity) && !self.certificate_names_from(id, peer) {
             let because = format_args!("the certificate of peer {} does not name {from}", peer.name);
             return self.refuse(STEP, 403, "Domain Not Granted", &peer.tls_rule, because);
         }
@@ -169,7 +170,7 @@ impl<'a, T: Trace> Judge<'a, T> {
                 None => self.stranger(),
             };
         };
-        if facts.transport == Transport::Tls && !self.certificate_names_from(id, peer) {
+        if names_decide(peer, facts.transport, facts.identity) && !self.certificate_names_from(id, peer) {
             let because = format_args!("the certificate of peer {} does not name {from}", peer.name);
             return self.refuse(STEP, 403, "Domain Not Granted", &peer.tls_rule, because);
         }
@@ -214,15 +215,16 @@ impl<'a, T: Trace> Judge<'a, T> {
             let because = format_args!("{from} is no local domain and no peer may speak for it");
             return self.refuse(STEP, 403, "Forbidden", &snapshot.rules.stranger, because);
         };
-        let tls = facts.transport == Transport::Tls;
+        let tls = names_decide(peer, facts.transport, facts.identity);
         let rule = match (peer.accept.contains(&facts.transport), tls) {
             (false, _) => &peer.transport_rule,
             (true, true) => &peer.tls_rule,
             (true, false) => &peer.addresses_rule,
         };
         let because = format_args!(
-            "only peer {} may speak for {from}, and this is not proved to be it",
-            peer.name
+            "only peer {} may speak for {from}, and this is not proved to be it{}",
+            peer.name,
+            Reported(facts.identity)
         );
         self.refuse(STEP, 403, "Forbidden", rule, because)
     }
@@ -242,6 +244,17 @@ impl<'a, T: Trace> Judge<'a, T> {
         let rule = &self.snapshot.rules.dialog_owner;
         let because = format_args!("the dialog belongs to somebody else");
         self.refuse(STEP, 481, "Call/Transaction Does Not Exist", rule, because)
+    }
+}
+
+/// What a trusted terminator reports, behind a colon; nothing of a flow without one.
+struct Reported<'a>(&'a Identity);
+
+impl core::fmt::Display for Reported<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0
+            .terminated()
+            .map_or(Ok(()), |terminated| write!(f, ": {terminated}"))
     }
 }
 

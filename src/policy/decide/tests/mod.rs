@@ -5,6 +5,7 @@ mod bypass;
 mod flow;
 mod numbers;
 mod speaker;
+mod terminator;
 mod way;
 
 use core::net::IpAddr;
