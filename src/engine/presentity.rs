@@ -187,8 +187,7 @@ impl Engine {
         if matches!(&document, Some(Ok(document)) if !document.is_about(aor)) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
-        let dialects = &self.snapshot.dialects;
-        let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
+        let dialect = self.snapshot.dialect(dialect).cloned();
         let mut tags = view.headers(Name::SipIfMatch);
         let mut if_match = tags.next().map(|v| String::from_utf8_lossy(v).into_owned());
         if let (Some(tag), Some(_)) = (&mut if_match, tags.next()) {
@@ -200,7 +199,7 @@ impl Engine {
             expires_s,
             body: view.body(),
             document,
-            dialect: &dialect,
+            dialect: dialect.as_ref().map_or("rfc", |d| &d.name),
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);

@@ -11,7 +11,7 @@ mod text;
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
-    Admin, Dnd, Dns, Limits, Log, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
+    Admin, Dnd, Dns, Limits, Log, Mappings, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
     WrittenDigest,
 };
 pub use text::{Count, Time};
@@ -48,6 +48,8 @@ pub struct Main {
     pub presence: Presence,
     /// NOTIFYs to watchers.
     pub notify: Notify,
+    /// Dialects of our own.
+    pub mappings: Mappings,
     /// The registrar.
     pub registrar: Registrar,
     /// Instant messages.
