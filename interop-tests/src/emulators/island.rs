@@ -423,6 +423,12 @@ impl Island {
         users.iter().flat_map(|u| self.set(u, "offline")).collect()
     }
 
+    /// Forgets all subscriptions and sessions, as after a restart.
+    pub fn forget(&mut self) {
+        self.watchers.clear();
+        self.sessions.clear();
+    }
+
     // Who is watched from here.
 
     /// Begins to watch: the SUBSCRIBE.

@@ -12,6 +12,8 @@ pub mod lcs;
 pub mod ocs;
 pub mod sametime;
 pub mod sametime_legacy;
+pub mod scenes;
+pub mod site;
 mod talk;
 pub mod unified_cm;
 mod wires;
