@@ -3,5 +3,9 @@
 
 #[path = "lcs/kinds.rs"]
 mod kinds;
+#[path = "lcs/oddities.rs"]
+mod oddities;
+#[path = "lcs/presence.rs"]
+mod presence;
 #[path = "lcs/refusals.rs"]
 mod refusals;

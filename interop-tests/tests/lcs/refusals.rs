@@ -2,43 +2,10 @@
 
 use interop_tests::Outcome;
 use interop_tests::agent::Agent;
-use interop_tests::emulators::dialog::Dialog;
 use interop_tests::emulators::site::{ALICE, BOB, Site};
 use interop_tests::wire::Request;
 
 use super::kinds::live;
-
-/// A batch: one SUBSCRIBE for several users is answered with all of them, or refused so that it falls back to one by one.
-#[test]
-fn a_batch_is_served_or_refused_clearly() -> Outcome {
-    let site = Site::start(live())?;
-    let wire = live().habits.wire;
-    let mut dialog = Dialog::begin(&wire, &site.way, BOB, ALICE);
-    let body = "<adhoclist xmlns=\"urn:ietf:params:xml:ns:adrl\" uri=\"sip:bob@b.example\" name=\"x\"><create>\
-                <resource uri=\"sip:alice@a.example\"/><resource uri=\"sip:carol@a.example\"/></create></adhoclist>";
-    let lines = "Event: presence\r\nRequire: adhoclist\r\nSupported: eventlist\r\nContent-Type: application/adrl+xml\r\n\
-                 Accept: application/rlmi+xml, multipart/related, text/xml+msrtc.pidf\r\n";
-    let bytes = dialog.request(&wire, &site.way, "SUBSCRIBE", lines, body.as_bytes());
-    let answer = site.peer.ask(&bytes)?;
-    match answer.status() {
-        200 => {
-            let document = if answer.body.is_empty() {
-                let notify = site
-                    .peer
-                    .wait_for("NOTIFY", |e| !e.sent && e.message.header("Event").is_some());
-                notify?.text()
-            } else {
-                answer.text()
-            };
-            for user in ["alice@a.example", "carol@a.example"] {
-                assert!(document.contains(user), "{document}");
-            }
-        }
-        420 => assert!(answer.header("Unsupported").is_some_and(|u| u.contains("adhoclist"))),
-        other => return Err(format!("a batch was answered {other}").into()),
-    }
-    Ok(())
-}
 
 /// A stranger who looks like it, from another address, is refused.
 #[test]
