@@ -9,3 +9,5 @@ mod kinds;
 mod presence;
 #[path = "sametime/refusals.rs"]
 mod refusals;
+#[path = "sametime/timers.rs"]
+mod timers;

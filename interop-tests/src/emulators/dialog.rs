@@ -49,7 +49,12 @@ impl Dialog {
     pub fn begin(wire: &Wire, way: &Way, from: &str, to: &str) -> Self {
         Self {
             call_id: format!("{}@{}", unique(), way.own().ip()),
-            local: local(wire, from),
+            local: if wire.epid {
+                // Only From has a name there.
+                format!("\"Bob, \\\"B.\\\" M.\" {}", local(wire, from))
+            } else {
+                local(wire, from)
+            },
             remote: format!("<sip:{to}>"),
             target: format!("sip:{to}"),
             recorded: if wire.ms_route { vec![ms_route(way)] } else { Vec::new() },

@@ -2,6 +2,7 @@
 //! servers is in [`Habits`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::Way;
 use super::dialog::{Dialog, Wire, cseq};
@@ -83,6 +84,8 @@ pub(super) struct Watcher {
     presentity: String,
     accept: String,
     benotify: bool,
+    /// When it is over unless it is refreshed.
+    until: Instant,
 }
 
 /// A subscription at the bridge.
@@ -125,6 +128,8 @@ pub struct Island {
     pub refuse: BTreeMap<String, (u16, String)>,
     /// How many further MESSAGEs stay without an answer.
     pub silent: usize,
+    /// Takes everything and answers nothing, as a process that hangs.
+    pub mute: bool,
     pub(super) watchers: Vec<Watcher>,
     pub(super) watching: Vec<Watching>,
     pub(super) sessions: Vec<Session>,
@@ -148,6 +153,7 @@ impl Island {
             faults: Vec::new(),
             refuse: BTreeMap::new(),
             silent: 0,
+            mute: false,
             watchers: Vec::new(),
             watching: Vec::new(),
             sessions: Vec::new(),
@@ -162,6 +168,9 @@ impl Island {
 
     /// Takes a message.
     pub fn message(&mut self, message: &Message) -> Answers {
+        if self.mute {
+            return Answers::default();
+        }
         if message.status() > 0 {
             return self.response(message);
         }
@@ -263,6 +272,7 @@ impl Island {
     // Who watches here.
 
     fn subscribed(&mut self, m: &Message) -> Answers {
+        self.expire();
         let (wire, way) = (self.habits.wire, self.way.clone());
         let seconds: u32 = m
             .header("Expires")
@@ -292,6 +302,7 @@ impl Island {
             presentity: user,
             accept: accept.join(", "),
             benotify: self.habits.benotify && says("Supported", "ms-benotify"),
+            until: Instant::now() + Duration::from_secs(seconds.into()),
         };
         let mut lines = format!("Expires: {seconds}\r\n");
         if watcher.benotify {
@@ -334,6 +345,7 @@ impl Island {
             self.fault(&format!("{}: CSeq does not grow", m.start));
         }
         watcher.dialog.remote_cseq = cseq(m);
+        watcher.until = Instant::now() + Duration::from_secs(seconds.into());
         let lines = format!("Expires: {seconds}\r\n");
         answers
             .back
@@ -380,16 +392,24 @@ impl Island {
             .request(&self.habits.wire, &self.way, method, &lines, body.as_bytes())
     }
 
+    /// Forgets what was not refreshed in time.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        self.watchers.retain(|w| w.until > now);
+    }
+
     /// Whether somebody behind the bridge watches this user.
     #[must_use]
     pub fn is_watched(&self, user: &str) -> bool {
-        self.watchers.iter().any(|w| w.presentity == user)
+        self.watchers_of(user) > 0
     }
 
     /// How many subscriptions there are to this user.
     #[must_use]
     pub fn watchers_of(&self, user: &str) -> usize {
-        self.watchers.iter().filter(|w| w.presentity == user).count()
+        let now = Instant::now();
+        let fits = |w: &&Watcher| w.presentity == user && w.until > now;
+        self.watchers.iter().filter(fits).count()
     }
 
     /// Sets a state: the NOTIFYs for it.
@@ -400,6 +420,7 @@ impl Island {
 
     /// NOTIFYs for all who watch this user.
     pub fn tell(&mut self, user: &str) -> Vec<Vec<u8>> {
+        self.expire();
         let mut out = Vec::new();
         let mut all = std::mem::take(&mut self.watchers);
         for watcher in all.iter_mut().filter(|w| w.presentity == user) {

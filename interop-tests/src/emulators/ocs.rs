@@ -15,8 +15,17 @@ pub const HABITS: Habits = Habits {
     },
     accept: "application/msrtc-event-categories+xml, text/xml+msrtc.pidf, application/pidf+xml, application/rlmi+xml, \
              multipart/related",
+    subscribe: "Supported: com.microsoft.autoextend\r\nSupported: ms-benotify\r\nProxy-Require: ms-benotify\r\n\
+                Supported: ms-piggyback-first-notify\r\nSupported: msrtc-event-categories\r\n\
+                ms-edge-proxy-message-trust: ms-source-type=EdgeProxyGenerated;ms-ep-fqdn=edge.b.example;\
+                ms-source-verified-user=verified\r\nms-asserted-verification-level: ms-source-verified-user=verified\r\n\
+                Proxy-Authentication-Info: Kerberos rspauth=\"602306092A\", srand=\"0B1C2D3E\", snum=\"7\", opaque=\"5F\", \
+                qop=\"auth\", targetname=\"sip/ocs.b.example\", realm=\"SIP Communications Service\"\r\n",
     read,
     write,
+    invite: "Ms-Conversation-ID: 84ac3f1d21\r\nSupported: ms-sender\r\nSupported: ms-text-format\r\n\
+             Supported: ms-safe-transfer\r\nms-keep-alive: UAC;hop-hop=yes\r\n\
+             ms-edge-proxy-message-trust: ms-source-type=EdgeProxyGenerated;ms-ep-fqdn=edge.b.example\r\n",
     media: "m=message 5060 sip null",
     ..lcs::HABITS
 };

@@ -23,6 +23,8 @@ pub const B: &str = "b.example";
 pub const BOB: &str = "bob@b.example";
 /// Somebody else there.
 pub const ERIN: &str = "erin@b.example";
+/// A line at the peer that the recipe of Unified CM gives to alice.
+pub const LINE: &str = "4711@b.example";
 /// A user of the bridge.
 pub const ALICE: &str = "alice@a.example";
 /// Another one.

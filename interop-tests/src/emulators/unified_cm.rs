@@ -131,10 +131,10 @@ pub fn published(entity: &str, in_use: bool) -> String {
     }
 }
 
-/// A PUBLISH about a line; nothing in the body when it only refreshes.
+/// A PUBLISH of the line `from` about a user; nothing in the body when it only refreshes.
 #[must_use]
-pub fn publish(way: &Way, entity: &str, etag: Option<&str>, expires: u32, body: &str) -> Vec<u8> {
-    let mut dialog = Dialog::begin(&HABITS.wire, way, entity, entity);
+pub fn publish(way: &Way, from: &str, entity: &str, etag: Option<&str>, expires: u32, body: &str) -> Vec<u8> {
+    let mut dialog = Dialog::begin(&HABITS.wire, way, from, entity);
     let mut lines = format!("Event: presence\r\nExpires: {expires}\r\n");
     if let Some(etag) = etag {
         lines += &format!("SIP-If-Match: {etag}\r\n");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use interop_tests::Outcome;
 use interop_tests::emulators::PATIENCE;
-use interop_tests::emulators::site::{BOB, Site};
+use interop_tests::emulators::site::{BOB, LINE, Site};
 use interop_tests::emulators::unified_cm::{publish, published};
 
 use super::kinds::trunk;
@@ -45,7 +45,7 @@ fn it_publishes_for_users_of_the_bridge_only() -> Outcome {
     for target in ["nobody@a.example", "x@c.example"] {
         let status = site
             .peer
-            .ask(&publish(&site.way, target, None, 600, &published(target, true)))?
+            .ask(&publish(&site.way, LINE, target, None, 600, &published(LINE, true)))?
             .status();
         assert!((400..500).contains(&status), "{target}: {status}");
     }
