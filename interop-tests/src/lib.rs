@@ -7,6 +7,7 @@ pub mod agent;
 pub mod baresip;
 pub mod digest;
 pub mod dns;
+pub mod emulators;
 pub mod far;
 pub mod haproxy;
 pub mod hello;
