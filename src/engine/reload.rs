@@ -34,7 +34,7 @@ impl Engine {
         self.follow_upstreams(now, plan);
         self.rates.follow(plan);
         self.forget_users(now, plan, &old);
-        if old.presence.rules != self.snapshot.presence.rules {
+        if plan.rendered || old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();
         }
     }
