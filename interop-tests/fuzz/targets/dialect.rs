@@ -9,17 +9,27 @@ use trestle::presence::pidf::Document;
 const ENTITY: &str = "sip:a@a.example";
 
 fuzz_target!(|data: &[u8]| {
-    let Some((choice, body)) = data.split_first() else { return };
+    let Some((choice, body)) = data.split_first() else {
+        return;
+    };
     let forms = Format::ALL.len();
     let choice = usize::from(*choice);
     let format = Format::ALL[choice % forms];
-    let Some(dialect) = built_in().get(choice / forms % built_in().len()) else { return };
-    let Ok(first) = dialect.import(format.media_type().as_bytes(), ENTITY, body) else { return };
+    let Some(dialect) = built_in().get(choice / forms % built_in().len()) else {
+        return;
+    };
+    let Ok(first) = dialect.import(format.media_type().as_bytes(), ENTITY, body) else {
+        return;
+    };
     if dialect.is_verbatim() {
         assert_eq!(&*first.pidf, body);
         return;
     }
-    assert!(Document::parse(&first.pidf).is_ok(), "what is taken is PIDF: {}", String::from_utf8_lossy(&first.pidf));
+    assert!(
+        Document::parse(&first.pidf).is_ok(),
+        "what is taken is PIDF: {}",
+        String::from_utf8_lossy(&first.pidf)
+    );
     for format in Format::ALL {
         let through = |document: &[u8]| {
             let out = dialect.export(format, ENTITY, document);
