@@ -24,8 +24,8 @@ pub struct Args {
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     let (text, code) = match load(&args.config) {
-        Ok(loaded) if args.json => (as_json(&[], &loaded.warnings), 0),
-        Err(problems) if args.json => (as_json(&problems.0, &[]), if unread(&problems) { 2 } else { 1 }),
+        Ok(loaded) if args.json => (problems_json(&[], &loaded.warnings), 0),
+        Err(problems) if args.json => (problems_json(&problems.0, &[]), if unread(&problems) { 2 } else { 1 }),
         Ok(loaded) => (report(&loaded), 0),
         Err(problems) => {
             let count = problems.0.len();
@@ -44,7 +44,7 @@ fn unread(problems: &Problems) -> bool {
     problems.0.first().is_some_and(|p| p.place.line == 0)
 }
 
-fn as_json(errors: &[Problem], warnings: &[Problem]) -> String {
+pub(super) fn problems_json(errors: &[Problem], warnings: &[Problem]) -> String {
     let list = |problems: &[Problem]| -> Vec<serde_json::Value> {
         let one = |p: &Problem| {
             serde_json::json!({

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Subcommand, as it is called, and what its help ends with.
-const EXAMPLES: [(&[&str], &str); 14] = [
+const EXAMPLES: [(&[&str], &str); 17] = [
     (
         &["run"],
         "  trestle run --config /etc/trestle/bridge.yaml
@@ -35,6 +35,22 @@ const EXAMPLES: [(&[&str], &str); 14] = [
         &["completions"],
         "  trestle completions bash > /etc/bash_completion.d/trestle
   trestle completions fish > ~/.config/fish/completions/trestle.fish",
+    ),
+    (
+        &["mappings", "check"],
+        "  trestle mappings check /etc/trestle/mappings && trestle ctl reload
+  trestle mappings check mappings --json | jq -r '.errors[].what'",
+    ),
+    (
+        &["mappings", "matrix"],
+        "  trestle mappings matrix rfc lcs2005
+  trestle mappings matrix lcs2005 sametime-legacy --from-format pidf-text
+  trestle mappings matrix rfc ours --dir /etc/trestle/mappings --json | jq '.states[] | select(.outcome != \"same\")'",
+    ),
+    (
+        &["mappings", "list"],
+        "  trestle mappings list
+  trestle mappings list --dir /etc/trestle/mappings",
     ),
     (&["cert", "ca"], "  trestle cert ca --name 'Example CA'"),
     (

@@ -9,6 +9,7 @@ pub mod dial;
 mod examples;
 pub mod exit;
 pub mod explain;
+pub mod mappings;
 pub mod run;
 pub mod schema;
 
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     /// Say what becomes of a number, step by step, and by which line of which file.
     Dial(dial::Args),
+    /// List, check and compare dialects.
+    Mappings(mappings::Args),
     /// Make, issue and list certificates.
     Cert(cert::Args),
     /// Ask or steer a running bridge.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema(args)) => schema::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Dial(args)) => dial::run(&args),
+        Some(Command::Mappings(args)) => mappings::run(&args),
         Some(Command::Cert(args)) => cert::run(&args, &doctor_target),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Watch(args)) => client::watch(&args),

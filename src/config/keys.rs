@@ -16,7 +16,13 @@ pub struct Key {
 /// All keys, in the order in which they are declared.
 #[must_use]
 pub fn keys() -> Vec<Key> {
-    let schema = schemars::schema_for!(super::written::Main);
+    keys_of::<super::written::Main>()
+}
+
+/// All keys of what is written so.
+#[must_use]
+pub fn keys_of<T: schemars::JsonSchema>() -> Vec<Key> {
+    let schema = schemars::schema_for!(T);
     let mut walk = Walk {
         root: schema.as_value(),
         seen: BTreeSet::new(),

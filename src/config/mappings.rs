@@ -10,6 +10,9 @@ use crate::dialect::check::check;
 use crate::dialect::load::{Fault, Written, build};
 use crate::dialect::{Dialect, built_in};
 
+/// A directory may hold all files of the bridge, this one as it is.
+const RFC: &str = include_str!("../../mappings/rfc.yaml");
+
 /// Files that live beside the dialects and are none.
 const OTHERS: [&str; 1] = ["dialplan"];
 
@@ -84,6 +87,9 @@ pub fn directory(dir: &Path, world: &dyn World) -> Result<Found, String> {
 impl Found {
     fn take(&mut self, w: &Waiting) {
         if w.name == "rfc" {
+            if w.source.text == RFC {
+                return;
+            }
             let help = "give the file another name and let it say `extends: rfc`";
             let what = "`rfc` is what the bridge itself speaks and cannot be replaced";
             let place = Place { line: 1, column: 1 };

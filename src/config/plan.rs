@@ -40,6 +40,8 @@ pub enum Kind {
     User,
     /// The access list.
     Acl,
+    /// A dialect.
+    Dialect,
     /// A group of settings.
     Settings,
 }
@@ -85,6 +87,8 @@ pub struct Plan {
     pub withdrawn: Vec<Withdrawn>,
     /// What takes effect only after a restart.
     pub restart: Vec<String>,
+    /// Documents look different to some watcher: all are rendered again.
+    pub rendered: bool,
     peers: Vec<Option<PeerId>>,
     users: Vec<Option<UserId>>,
 }
@@ -145,6 +149,7 @@ pub fn plan(old: &Snapshot, new: &Snapshot) -> Plan {
     users(&mut plan, old, new);
     dialplan(&mut plan, old, new);
     acl(&mut plan, old, new);
+    dialects(&mut plan, old, new);
     settings(&mut plan, old, new);
     plan
 }
@@ -204,7 +209,10 @@ fn peers(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
             plan.withdrawn.push(Withdrawn::Peer(id, peer.name.clone()));
             continue;
         };
-        if !peer_alike(peer, next) {
+        let spoken = |s: &Snapshot, p: &Peer| s.dialect(p.dialect).map(|d| d.name.clone());
+        let alike = spoken(old, peer) == spoken(new, next);
+        plan.rendered |= !alike;
+        if !alike || !peer_alike(peer, next) {
             plan.note(Kind::Peer, &*peer.name, Change::Changed);
         }
         if !trusts(peer, next) {
@@ -284,7 +292,6 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
         && (&a.transit, a.transport, &a.accept, &a.next_hop, &a.addresses, &a.tls)
             == (&b.transit, b.transport, &b.accept, &b.next_hop, &b.addresses, &b.tls)
         && (
-            a.dialect,
             a.view_sharing,
             &a.publishes,
             a.probe,
@@ -293,7 +300,6 @@ fn peer_alike(a: &Peer, b: &Peer) -> bool {
             a.limits,
             a.request_timeout,
         ) == (
-            b.dialect,
             b.view_sharing,
             &b.publishes,
             b.probe,
@@ -441,6 +447,27 @@ fn acl(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     }
 }
 
+/// What a mapping file says of another line is the same as before.
+fn dialects(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
+    let find = |s: &Snapshot, name: &str| s.dialects.iter().find(|d| *d.name == *name).cloned();
+    for dialect in &old.dialects {
+        match find(new, &dialect.name) {
+            None => plan.note(Kind::Dialect, &*dialect.name, Change::Removed),
+            Some(next) => {
+                let parts = dialect.differences(&next);
+                if !parts.is_empty() {
+                    let name = format!("{}: {}", dialect.name, parts.join(", "));
+                    plan.note(Kind::Dialect, name, Change::Changed);
+                    plan.rendered |= parts.iter().any(|part| part.starts_with("presence"));
+                }
+            }
+        }
+    }
+    for dialect in new.dialects.iter().filter(|d| find(old, &d.name).is_none()) {
+        plan.note(Kind::Dialect, &*dialect.name, Change::Added);
+    }
+}
+
 fn settings(plan: &mut Plan, old: &Snapshot, new: &Snapshot) {
     let groups = [
         ("identity", old.identity != new.identity, false),
@@ -521,6 +548,7 @@ impl Kind {
             Self::Route => "route",
             Self::User => "user",
             Self::Acl => "access list",
+            Self::Dialect => "dialect",
             Self::Settings => "settings",
         }
     }

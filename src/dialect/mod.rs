@@ -112,6 +112,33 @@ impl Dialect {
             .unwrap_or_else(|| Arc::new(Self::plain("rfc", "mappings/rfc.yaml")))
     }
 
+    /// The parts in which another dialect says something else; lines and files do not count.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut parts = Vec::new();
+        let (a, b) = (&self.presence, &other.presence);
+        let general = |p: &Presence| {
+            let phones = (p.phone_tuples.clone(), p.lone_phone_available);
+            (p.verbatim, p.formats.clone(), phones)
+        };
+        if self.sip != other.sip {
+            parts.push("sip".to_owned());
+        }
+        if self.im != other.im {
+            parts.push("im".to_owned());
+        }
+        if general(a) != general(b) {
+            parts.push("presence".to_owned());
+        }
+        for format in Format::ALL {
+            let bare = |p: &Presence| p.tables[format as usize].as_ref().map(table::Table::without_lines);
+            if bare(a) != bare(b) {
+                parts.push(format!("presence.tables.{}", format.name()));
+            }
+        }
+        parts
+    }
+
     /// Whether documents pass as they are in both directions.
     #[must_use]
     pub fn is_verbatim(&self) -> bool {

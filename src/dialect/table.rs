@@ -116,6 +116,21 @@ pub struct Table {
 const DASH: &str = " - ";
 
 impl Table {
+    /// The same without the places of its rows.
+    #[must_use]
+    pub fn without_lines(&self) -> Self {
+        let none = || Line {
+            file: Arc::from(""),
+            line: 0,
+            column: 0,
+        };
+        let mut bare = self.clone();
+        bare.write.iter_mut().flatten().for_each(|row| row.line = none());
+        bare.nearest.iter_mut().flatten().for_each(|(_, line)| *line = none());
+        bare.read.iter_mut().for_each(|row| row.line = none());
+        bare
+    }
+
     /// The state that is shown for one, and where that is written when it is another.
     #[must_use]
     pub fn held(&self, cell: Cell) -> Option<(Cell, Option<&Line>)> {

@@ -39,7 +39,8 @@ impl Engine {
         self.follow_contracts(now, plan);
         self.rings.forget();
         self.forget_users(now, plan, &old);
-        if old.dialects != self.snapshot.dialects {
+        // Ids may mean others even where no dialect says anything else.
+        if plan.rendered || old.dialects != self.snapshot.dialects {
             self.render_again();
         }
         if old.presence.rules != self.snapshot.presence.rules {

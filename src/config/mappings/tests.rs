@@ -76,3 +76,48 @@ fn what_is_wrong_has_its_file_line_and_column() {
     let text = load("rfc", &ring).expect_err("a ring");
     assert!(text.contains("maps/x.yaml:1:10") && text.contains("circle"), "{text}");
 }
+
+#[test]
+fn every_key_is_explained() {
+    const README: &str = include_str!("../../../mappings/README.md");
+    let keys = crate::config::keys::keys_of::<Written>();
+    assert!(keys.len() > 100, "{}", keys.len());
+    for key in keys {
+        let name = key.path.rsplit('.').next().unwrap_or_default().trim_end_matches("[]");
+        assert!(
+            README.contains(&format!("`{name}`")),
+            "{} is not in the README",
+            key.path
+        );
+        assert!(key.meaning.ends_with('.'), "{key:?}");
+    }
+}
+
+/// The example of the text does what it says.
+#[test]
+fn the_example_is_well() {
+    const README: &str = include_str!("../../../mappings/README.md");
+    let from = README.find("    # ours.yaml").unwrap_or_default();
+    let text: String = README[from..]
+        .lines()
+        .take_while(|l| l.starts_with("    "))
+        .map(|l| format!("{}\n", &l[4..]))
+        .collect();
+    let loaded = load("ours", &[("maps/ours.yaml", &text)]).expect("fit");
+    let ours = loaded
+        .snapshot
+        .dialects
+        .iter()
+        .find(|d| &*d.name == "ours")
+        .expect("there");
+    let table = ours.presence.tables[crate::dialect::Format::Msrtc as usize]
+        .as_ref()
+        .expect("a table");
+    let held = table
+        .held(crate::dialect::state::Cell::OutToLunch)
+        .map(|(cell, _)| cell);
+    assert_eq!(
+        (held, ours.sip.benotify),
+        (Some(crate::dialect::state::Cell::Away), false)
+    );
+}

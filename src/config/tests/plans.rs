@@ -120,3 +120,54 @@ fn less_trust_through_a_terminator_is_withdrawn_trust() {
         "its connections are judged again one by one"
     );
 }
+
+/// A mapping file that says something else is named with its parts; lines that move are not.
+#[test]
+fn a_plan_names_the_dialects_that_say_something_else() {
+    let with = |maps: &[(&str, &str)], dialect: &str| {
+        let main = format!(
+            "domains: [a.example]\nmappings: {{ dir: maps }}\npeers:\n  - {{ name: b, domains: [b.example], transport: udp, addresses: \
+             [192.0.2.1], dialect: {dialect} }}\n"
+        );
+        let mut files = vec![("bridge.yaml", main.as_str())];
+        files.extend_from_slice(maps);
+        let loaded = load_from(Path::new("bridge.yaml"), &Memory::with(&files));
+        loaded.map(|l| l.snapshot).unwrap_or_else(|p| panic!("{p}"))
+    };
+    const OURS: &str = "extends: lcs2005\n";
+    let old = with(&[("maps/ours.yaml", OURS)], "ours");
+    let moved = with(
+        &[
+            ("maps/ours.yaml", "# A comment\nextends: lcs2005\n"),
+            ("maps/an.yaml", "extends: cups\n"),
+        ],
+        "ours",
+    );
+    let moves = plan(&old, &moved);
+    assert_eq!(moves.to_string(), "+ dialect an\n");
+    assert!(!moves.rendered);
+    let other = with(
+        &[(
+            "maps/ours.yaml",
+            "extends: lcs2005\nim: { idle_s: 60 }\npresence: { tables: { msrtc: { keeps: [note] } } }\n",
+        )],
+        "ours",
+    );
+    let changes = plan(&old, &other);
+    assert_eq!(changes.to_string(), "~ dialect ours: im, presence.tables.msrtc\n");
+    assert!(changes.rendered);
+    let wire = plan(
+        &old,
+        &with(
+            &[("maps/ours.yaml", "extends: lcs2005\nsip: { benotify: false }\n")],
+            "ours",
+        ),
+    );
+    assert_eq!(
+        (wire.to_string().as_str(), wire.rendered),
+        ("~ dialect ours: sip\n", false)
+    );
+    let peer = plan(&old, &with(&[("maps/ours.yaml", OURS)], "rfc"));
+    assert_eq!((peer.to_string().as_str(), peer.rendered), ("~ peer b\n", true));
+    assert!(!peer.withdrawn.iter().any(|w| matches!(w, Withdrawn::Peer(..))));
+}
