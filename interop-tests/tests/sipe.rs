@@ -119,7 +119,11 @@ fn signs_in_keeps_its_list_and_leaves(tls: bool) -> Outcome {
     client.wait("added", |e| e["name"] == *bob)?;
     client.wait("removed", |e| e["name"] == *carol)?;
     eventually("the list has reached the bridge", PATIENCE, || {
-        client.wire().matches("<m:deleteContact>").count() >= 1
+        let wire = client.wire();
+        // Each request goes twice: challenged, and with credentials.
+        let kept = |what: &str| wire.matches(what).count() >= 2;
+        let last = wire.rfind("<m:setContact>").and_then(|at| wire.get(at..));
+        kept("<m:deleteContact>") && kept("<m:setContact>") && last.is_some_and(|w| w.contains("SIP/2.0 200 OK"))
     })?;
     client.quit()?;
     world.registered("alice", false)?;

@@ -38,7 +38,10 @@ impl Engine {
                 self.on_service(now, request, &aor);
             }
             b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
-            b"SUBSCRIBE" => self.on_subscribe(now, request, allow.who, |engine| engine.local_resource(&aor)),
+            b"SUBSCRIBE" => {
+                let watcher = (allow.who, allow.dialect);
+                self.on_subscribe(now, request, watcher, |engine| engine.local_resource(&aor));
+            }
             b"MESSAGE" => self.on_local_message(now, request, &aor),
             b"OPTIONS" => self.answer_options(now, request),
             b"NOTIFY" => self.answer(now, request, Answer::new(481, phrase(481))),
@@ -142,7 +145,9 @@ impl Engine {
         let (Some(watcher), Some(presentity)) = (watcher, self.target_aor(request)) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
-        self.on_subscribe(now, request, who, |engine| {
+        // The dialect of the decision is the far side's; a user is shown what its own side speaks.
+        let dialect = self.client_dialect_id(request.source.listener);
+        self.on_subscribe(now, request, (who, dialect), |engine| {
             engine.remote_resource(now, peer, set, &watcher, &presentity)
         });
     }

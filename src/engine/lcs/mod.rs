@@ -24,6 +24,7 @@ use super::timers::Kind;
 use super::undo::Undo;
 use super::{Engine, record};
 use crate::dialect::Dialect;
+use crate::policy::snapshot::DialectId;
 use crate::sip::header::Name;
 use crate::sip::net::{FlowId, ListenerId};
 use crate::sip::time::Now;
@@ -55,10 +56,15 @@ pub(super) fn register_headers(expires: &str) -> [(&'static [u8], &[u8]); 2] {
 
 impl Engine {
     /// The dialect of the clients of a listener.
-    pub(super) fn client_dialect(&self, listener: Option<ListenerId>) -> &Arc<Dialect> {
+    pub(super) fn client_dialect_id(&self, listener: Option<ListenerId>) -> DialectId {
         let listener = listener.and_then(|id| self.snapshot.listener(id));
-        listener
-            .and_then(|l| self.snapshot.dialect(l.dialect))
+        listener.map_or_else(DialectId::default, |l| l.dialect)
+    }
+
+    /// The same, the dialect itself.
+    pub(super) fn client_dialect(&self, listener: Option<ListenerId>) -> &Arc<Dialect> {
+        self.snapshot
+            .dialect(self.client_dialect_id(listener))
             .unwrap_or(&PLAIN)
     }
 
