@@ -70,7 +70,7 @@ impl Engine {
 
     /// The dialect that a registered client speaks.
     #[cfg_attr(not(test), expect(dead_code, reason = "for whoever opens sessions to it"))]
-    pub(super) fn dialect_of(&self, binding: &Binding) -> &Arc<Dialect> {
+    pub(super) fn client_dialect_of(&self, binding: &Binding) -> &Arc<Dialect> {
         let name = binding.client.as_ref().map(|c| &*c.dialect);
         let found = name.and_then(|name| self.snapshot.dialects.iter().find(|d| *d.name == *name));
         found.unwrap_or(&PLAIN)

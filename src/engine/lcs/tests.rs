@@ -165,11 +165,11 @@ fn registering_says_what_these_clients_read() {
     );
     let aor = Aor::parse("alice@a.example").unwrap();
     let binding = &sim.engine.registrar.bindings(&aor)[0];
-    assert_eq!(&*sim.engine.dialect_of(binding).name, DIALECT);
+    assert_eq!(&*sim.engine.client_dialect_of(binding).name, DIALECT);
     sim.restart(1000);
     let binding = &sim.engine.registrar.bindings(&aor)[0];
     assert_eq!(
-        &*sim.engine.dialect_of(binding).name,
+        &*sim.engine.client_dialect_of(binding).name,
         DIALECT,
         "a restart forgets nothing"
     );
