@@ -619,3 +619,37 @@ fn a_plan_names_lines_and_grants_that_change() {
     assert_eq!(plan(&was, &with("2", "[]")).to_string(), "~ user alice@a.example\n");
     assert_eq!(plan(&was, &with("1", "[\"*\"]")).to_string(), "~ peer ccm\n");
 }
+
+#[test]
+fn a_dialect_of_clients_is_for_listeners_over_streams_only() {
+    let own = "domains: [a.example]\nidentity: { certificate: ca.pem, key: ca.pem }\n";
+    let listener = |transport: &str, dialect: &str| {
+        let text = format!(
+            "{own}listeners:\n  - {{name: l, transport: {transport}, bind: [\"127.0.0.1:5060\"], dialect: {dialect}}}\n"
+        );
+        problems(&[("bridge.yaml", &text), ("ca.pem", "")])
+    };
+    for fine in [
+        ("tcp", "lcs2005-clients"),
+        ("tls", "lcs2005-clients"),
+        ("udp", "rfc"),
+        ("udp", "sametime75"),
+    ] {
+        assert_eq!(listener(fine.0, fine.1), "no problem", "{fine:?}");
+    }
+    let wrong = listener("udp", "lcs2005-clients");
+    assert!(
+        wrong.contains("bridge.yaml:4:74: clients of `lcs2005-clients` sign in over streams only"),
+        "{wrong}"
+    );
+    assert!(listener("tcp", "lcs2005-client").contains("did you mean `lcs2005-clients`"));
+    let peer = format!(
+        "{own}peers:\n  - {{name: b, domains: [b.example], transport: tcp, next_hop: \"192.0.2.1:5060\", addresses: [192.0.2.1/32], \
+         dialect: lcs2005-clients}}\n"
+    );
+    let wrong = problems(&[("bridge.yaml", &peer), ("ca.pem", "")]);
+    assert!(
+        wrong.contains("`lcs2005-clients` is a dialect of clients that register here"),
+        "{wrong}"
+    );
+}

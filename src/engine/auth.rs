@@ -198,6 +198,10 @@ impl Engine {
         let status = if proxy { 407 } else { 401 };
         let answer = super::reply::Answer::new(status, super::reply::phrase(status));
         self.turn_away(now, request, answer.with(&headers));
+        // These clients say the same again with credentials, branch and CSeq included, and do not acknowledge a 407.
+        if self.client_dialect(request.source.listener).sip.roaming && request.source.transport.is_reliable() {
+            self.layer.drop_server(request.server);
+        }
     }
 }
 

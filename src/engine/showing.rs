@@ -185,10 +185,7 @@ impl Engine {
     pub(super) fn own_dialect(&self, who: Party, listener: Option<ListenerId>) -> DialectId {
         match who {
             Party::Peer(id) => self.snapshot.peer(id).map(|p| p.dialect).unwrap_or_default(),
-            Party::User(_) => {
-                let listener = listener.and_then(|id| self.snapshot.listener(id));
-                listener.map(|l| l.dialect).unwrap_or_default()
-            }
+            Party::User(_) => self.client_dialect_id(listener),
         }
     }
 

@@ -161,7 +161,10 @@ impl Sim {
                         Destination::Datagram { to, .. }
                         | Destination::Peer { to, .. }
                         | Destination::Contact { to } => to,
-                        Destination::Flow(flow) => self.flows.get(&flow).copied().unwrap_or_else(|| stream(flow.0)),
+                        Destination::Flow(flow) => match self.flows.get(&flow) {
+                            Some(remote) => *remote,
+                            None => continue,
+                        },
                     };
                     self.sent.push((to, String::from_utf8_lossy(&wire).into_owned()));
                 }
@@ -250,6 +253,26 @@ impl Sim {
         });
     }
 
+    /// A connection of a client to the second listener.
+    pub(super) fn connect(&mut self, number: u64) {
+        let identity = Arc::new(crate::policy::Identity::no_tls("tcp"));
+        self.flows.insert(FlowId(number), stream(number));
+        self.input(Input::Opened {
+            source: streamed(number),
+            identity,
+            peer: None,
+        });
+    }
+
+    /// A message over such a connection.
+    pub(super) fn receive_by(&mut self, number: u64, text: &str) {
+        self.input(Input::Message {
+            source: streamed(number),
+            bytes: text.as_bytes(),
+            framing: Framing::Stream,
+        });
+    }
+
     /// Somebody opens a TCP connection.
     pub(super) fn open(&mut self, from: &str) -> Source {
         let flow = FlowId(100 + self.flows.len() as u64);
@@ -275,25 +298,6 @@ impl Sim {
     pub(super) fn receive_over(&mut self, source: Source, text: &str) {
         self.input(Input::Message {
             source,
-            bytes: text.as_bytes(),
-            framing: Framing::Stream,
-        });
-    }
-
-    /// A connection of a client to the second listener.
-    pub(super) fn connect(&mut self, number: u64) {
-        let identity = Arc::new(crate::policy::Identity::no_tls("tcp"));
-        self.input(Input::Opened {
-            source: streamed(number),
-            identity,
-            peer: None,
-        });
-    }
-
-    /// A message over such a connection.
-    pub(super) fn receive_by(&mut self, number: u64, text: &str) {
-        self.input(Input::Message {
-            source: streamed(number),
             bytes: text.as_bytes(),
             framing: Framing::Stream,
         });
@@ -461,7 +465,7 @@ fn streamed(number: u64) -> Source {
         remote: stream(number),
         local: "127.0.0.1:5060".parse().unwrap(),
         listener: Some(ListenerId(1)),
-        flow: Some(crate::sip::net::FlowId(number)),
+        flow: Some(FlowId(number)),
     }
 }
 

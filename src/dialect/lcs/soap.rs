@@ -20,8 +20,6 @@ pub struct SetPresence {
     pub uri: String,
     /// `text/xml+msrtc.pidf`: the element, with the namespaces it relies on.
     pub document: Vec<u8>,
-    /// The user chose it; it does not follow from what the machine sees.
-    pub manual: bool,
 }
 
 /// What is asked; contact lists carry the number the client believes the list has.
@@ -120,10 +118,8 @@ fn set_presence(body: &[u8], outer: &[&Element; 3]) -> Result<SetPresence, XmlEr
         }
     }
     document.extend_from_slice(rest);
-    let by_hand = |e: &Element| e.name == "state" && e.attribute("set") == Some("manual");
     Ok(SetPresence {
         uri: bare(presentity.attribute("uri").unwrap_or_default()).into(),
-        manual: presentity.any(&by_hand),
         document,
     })
 }
@@ -153,17 +149,13 @@ mod tests {
         let Ok(Call::SetPresence(set)) = read(&envelope(inner)) else {
             panic!("is one")
         };
-        assert_eq!((set.uri.as_str(), set.manual), ("alice@a.example", true));
+        assert_eq!(set.uri, "alice@a.example");
         let alone = tree::parse(&set.document, MAX_BYTES).expect("stands alone");
         assert_eq!(alone.attribute("xmlns:m"), Some(NAMESPACE));
         assert_eq!(
             alone.child("availability").and_then(|a| a.attribute("aggregate")),
             Some("300")
         );
-        let Ok(Call::SetPresence(set)) = read(&envelope(&inner.replace(" set=\"manual\"", ""))) else {
-            panic!("is one")
-        };
-        assert!(!set.manual);
     }
 
     #[test]

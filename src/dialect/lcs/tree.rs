@@ -42,11 +42,6 @@ impl Element {
     pub(super) fn all<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Self> {
         self.children.iter().filter(move |c| c.name == name)
     }
-
-    /// Itself and what is below it, depth first.
-    pub(super) fn any(&self, fits: &impl Fn(&Self) -> bool) -> bool {
-        fits(self) || self.children.iter().any(|c| c.any(fits))
-    }
 }
 
 /// Reads a document of at most `max` bytes.

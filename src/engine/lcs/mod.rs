@@ -24,6 +24,7 @@ use super::timers::Kind;
 use super::undo::Undo;
 use super::{Engine, record};
 use crate::dialect::Dialect;
+use crate::policy::snapshot::DialectId;
 use crate::sip::header::Name;
 use crate::sip::net::{FlowId, ListenerId};
 use crate::sip::time::Now;
@@ -55,16 +56,21 @@ pub(super) fn register_headers(expires: &str) -> [(&'static [u8], &[u8]); 2] {
 
 impl Engine {
     /// The dialect of the clients of a listener.
-    pub(super) fn client_dialect(&self, listener: Option<ListenerId>) -> &Arc<Dialect> {
+    pub(super) fn client_dialect_id(&self, listener: Option<ListenerId>) -> DialectId {
         let listener = listener.and_then(|id| self.snapshot.listener(id));
-        listener
-            .and_then(|l| self.snapshot.dialect(l.dialect))
+        listener.map_or_else(DialectId::default, |l| l.dialect)
+    }
+
+    /// The same, the dialect itself.
+    pub(super) fn client_dialect(&self, listener: Option<ListenerId>) -> &Arc<Dialect> {
+        self.snapshot
+            .dialect(self.client_dialect_id(listener))
             .unwrap_or(&PLAIN)
     }
 
     /// The dialect that a registered client speaks.
     #[cfg_attr(not(test), expect(dead_code, reason = "for whoever opens sessions to it"))]
-    pub(super) fn dialect_of(&self, binding: &Binding) -> &Arc<Dialect> {
+    pub(super) fn client_dialect_of(&self, binding: &Binding) -> &Arc<Dialect> {
         let name = binding.client.as_ref().map(|c| &*c.dialect);
         let found = name.and_then(|name| self.snapshot.dialects.iter().find(|d| *d.name == *name));
         found.unwrap_or(&PLAIN)

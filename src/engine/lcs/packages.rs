@@ -188,8 +188,7 @@ impl Engine {
             return self.refuse(now, request, 403, "Too Many Subscriptions", &rule);
         }
         let tag = self.random.token::<16>();
-        let listener = request.source.listener.and_then(|id| self.snapshot.listener(id));
-        let dialect = listener.map(|l| l.dialect).unwrap_or_default();
+        let dialect = self.client_dialect_id(request.source.listener);
         let mut dialog = match self.dialog_of(request, &tag, dialect) {
             Ok(dialog) => dialog,
             Err(problem) => return self.answer_problem(now, request, &problem),

@@ -11,8 +11,7 @@ use crate::engine::{Engine, record};
 use crate::event::Refusal;
 use crate::event::publication::{Limits, Publish};
 use crate::policy::RuleRef;
-use crate::presence::pidf::Kind;
-use crate::presence::{Document, Publication};
+use crate::presence::Document;
 use crate::sip::field::MediaType;
 use crate::sip::header::Name;
 use crate::sip::time::Now;
@@ -142,11 +141,6 @@ impl Engine {
             Ok(imported) => imported.pidf.into_owned(),
             Err(refusal) => return self.refuse_service(now, request, refusal.status, &refusal.what),
         };
-        let pidf = if set.manual {
-            self.marked(pidf, &dialect.name)
-        } else {
-            pidf
-        };
         let id = self.local_resource(aor);
         let Some(resource) = self.presence.resources.get_mut(id) else {
             return;
@@ -196,38 +190,6 @@ impl Engine {
             client.publication = Some(publication.into());
             let (key, value) = (record::binding_key(aor, &binding.uri), record::binding(binding));
             self.persist(key, Some(value));
-        }
-    }
-
-    /// The document with the mark of what is set by hand, unless it has one: its first tuple is called so.
-    fn marked(&self, pidf: Vec<u8>, dialect: &str) -> Vec<u8> {
-        let Ok(document) = Document::parse(&pidf) else {
-            return pidf;
-        };
-        let publication = Publication {
-            body: &pidf,
-            document: &document,
-            age: 0,
-            dialect,
-            phone: None,
-        };
-        if self.snapshot.presence.rules.is_manual(&publication) {
-            return pidf;
-        }
-        let tuple = document.elements.iter().find(|e| e.kind == Kind::Tuple);
-        let named = tuple.and_then(|t| {
-            let id = t.id.as_deref()?;
-            let within = pidf.get(t.piece.span.clone())?;
-            let at = memchr::memmem::find(within, format!("\"{id}\"").as_bytes())?;
-            Some(t.piece.span.start + at + 1)
-        });
-        match named {
-            Some(at) => [pidf.get(..at), Some(b"manual-"), pidf.get(at..)]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .concat(),
-            None => pidf,
         }
     }
 }

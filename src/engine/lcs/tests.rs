@@ -165,11 +165,11 @@ fn registering_says_what_these_clients_read() {
     );
     let aor = Aor::parse("alice@a.example").unwrap();
     let binding = &sim.engine.registrar.bindings(&aor)[0];
-    assert_eq!(&*sim.engine.dialect_of(binding).name, DIALECT);
+    assert_eq!(&*sim.engine.client_dialect_of(binding).name, DIALECT);
     sim.restart(1000);
     let binding = &sim.engine.registrar.bindings(&aor)[0];
     assert_eq!(
-        &*sim.engine.dialect_of(binding).name,
+        &*sim.engine.client_dialect_of(binding).name,
         DIALECT,
         "a restart forgets nothing"
     );
@@ -208,7 +208,11 @@ impl Endpoint {
 fn a_digest_without_uri_opens_only_its_own_address_at_these_listeners() {
     let (mut sim, mut alice) = signed_in();
     alice.password = "wrong";
-    assert_eq!(status(&alice.register(&mut sim, "")), 407);
+    let answer = alice.register(&mut sim, "");
+    assert!(
+        status(&answer) == 403 && answer.contains("Wrong Credentials"),
+        "{answer}"
+    );
     alice.password = "x";
     // Bob's From with Alice's password.
     alice.user = "bob";
@@ -231,11 +235,11 @@ fn a_digest_without_uri_opens_only_its_own_address_at_these_listeners() {
         &mut Random::from_seed([4; 32]),
     );
     sim.receive_by(1, &format!("{start}{name}: {value}\r\nContent-Length: 0\r\n\r\n"));
-    assert!(sim.sent.last().unwrap().1.starts_with("SIP/2.0 407"), "{:?}", sim.sent);
+    assert!(sim.sent.last().unwrap().1.starts_with("SIP/2.0 403"), "{:?}", sim.sent);
     // Another URI is as wrong as ever.
     alice.user = "alice";
     alice.digest_uri = "sip:b.example";
-    assert_eq!(status(&alice.register(&mut sim, "")), 407);
+    assert_eq!(status(&alice.register(&mut sim, "")), 403);
     // And at the listener beside it, over datagrams, `(null)` is nothing.
     let call_id = "udp";
     let start = format!(
@@ -510,4 +514,109 @@ fn a_former_contact_of_an_endpoint_goes_and_records_of_nobody_too() {
         .insert(key.clone(), record::roaming("<contactList deltaNum=\"4\"/>"));
     sim.restart(0);
     assert!(!sim.disk.contains_key(&key));
+}
+
+/// What a client sets, as SIPE writes it.
+fn state(aggregate: u32, number: Option<u32>) -> String {
+    let by_hand = number.map_or_else(String::new, |n| {
+        format!("<states><state avail=\"{n}\" since=\"2026-01-01T00:00:00Z\" set=\"manual\">x</state></states>")
+    });
+    format!(
+        "<m:setPresence><m:presentity m:uri=\"{SELF}\"><m:availability m:aggregate=\"300\"/>\
+         <m:activity m:aggregate=\"{aggregate}\"/><userInfo xmlns=\"http://schemas.microsoft.com/2002/09/sip/presence\">\
+         <note>here</note>{by_hand}</userInfo></m:presentity></m:setPresence>"
+    )
+}
+
+#[test]
+fn a_state_is_a_publication_that_lives_as_long_as_its_registration() {
+    let (mut sim, mut desk) = signed_in();
+    sim.subscribe("bob", SELF, 3600);
+    sim.pass(100);
+    sim.notifies();
+    assert_eq!(status(&desk.service(&mut sim, &state(600, Some(6500)))), 200);
+    let seen = sim.notifies().pop().unwrap();
+    assert!(
+        body(&seen).contains("busy") && body(&seen).contains("manual") && body(&seen).contains("here"),
+        "{seen}"
+    );
+    // Another endpoint's state stands beside it; what is set by hand outweighs what is not.
+    let mut lap = Endpoint::new(&mut sim, 2, "bb02");
+    assert_eq!(
+        status(&lap.service(&mut sim, &state(400, None))),
+        403,
+        "it has not registered"
+    );
+    lap.register(&mut sim, "Expires: 3000\r\n");
+    assert_eq!(status(&lap.service(&mut sim, &state(400, None))), 200);
+    let id = sim
+        .engine
+        .presence
+        .local_id(&Aor::parse("alice@a.example").unwrap())
+        .unwrap();
+    let count = |sim: &Sim| sim.disk.keys().filter(|k| k.first() == Some(&b'p')).count();
+    assert_eq!(count(&sim), 2);
+    assert!(String::from_utf8_lossy(&sim.engine.presence.resources.get(id).unwrap().body).contains("busy"));
+    // The same endpoint's next state takes the place of its last, also after a restart.
+    sim.restart(1000);
+    let mut desk = Endpoint::new(&mut sim, 3, "aa01");
+    desk.register(&mut sim, "Expires: 600\r\n");
+    assert_eq!(status(&desk.service(&mut sim, &state(100, Some(15500)))), 200);
+    assert_eq!(count(&sim), 2);
+    sim.input(Input::Closed { flow: FlowId(3) });
+    assert_eq!(count(&sim), 1, "it went with its connection");
+    sim.pass(3_100_000);
+    assert_eq!(count(&sim), 0, "the other with its registration");
+}
+
+#[test]
+fn a_state_that_makes_no_sense_changes_nothing() {
+    let (mut sim, mut alice) = signed_in();
+    let hostile = "<m:setPresence><m:presentity m:uri=\"sip:alice@a.example\"/></m:setPresence>";
+    let answer = alice.service(&mut sim, hostile);
+    assert!(matches!(status(&answer), 200 | 400), "{answer}");
+    let answer = alice.service(&mut sim, &hostile.replace("presentity m:uri", "presence m:uri"));
+    assert!(
+        status(&answer) == 400 && rule(&answer).contains("no presentity"),
+        "{answer}"
+    );
+}
+
+/// The same INVITE, without a branch, once more with credentials, and no ACK for the 407 between.
+#[test]
+fn an_invite_is_asked_for_credentials_once() {
+    let (mut sim, _alice) = signed_in();
+    assert_eq!(sim.register("bob", 600), 200);
+    let lines = "From: <sip:alice@a.example>;tag=i;epid=aa01\r\nTo: <sip:bob@a.example>\r\nCall-ID: invite\r\nCSeq: 1 INVITE\r\n";
+    let start = format!(
+        "INVITE sip:bob@a.example SIP/2.0\r\nVia: SIP/2.0/tcp {}\r\n{lines}Max-Forwards: 70\r\n",
+        stream(1)
+    );
+    sim.sent.clear();
+    sim.receive_by(1, &format!("{start}Content-Length: 0\r\n\r\n"));
+    let (name, value) = challenge(&sim.sent.last().unwrap().1).unwrap();
+    let asked = digest::Challenge::parse(value.as_bytes()).unwrap();
+    let value = digest::answer(
+        &asked,
+        "alice",
+        "x",
+        b"INVITE",
+        "(null)",
+        1,
+        &mut Random::from_seed([4; 32]),
+    );
+    sim.sent.clear();
+    sim.receive_by(1, &format!("{start}{name}: {value}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(
+        !sim.sent.iter().any(|(_, m)| m.starts_with("SIP/2.0 407")),
+        "{:?}",
+        sim.sent
+    );
+    assert!(
+        sim.sent
+            .iter()
+            .any(|(_, m)| m.starts_with("INVITE ") || m.starts_with("SIP/2.0 1")),
+        "{:?}",
+        sim.sent
+    );
 }

@@ -92,10 +92,8 @@ impl<T: Trace> Judge<'_, T> {
     #[cold]
     fn challenge<V>(&mut self, stale: bool, rule: &RuleRef, because: Arguments<'_>) -> Checked<V> {
         // The bridge answers these itself, as a user agent server: 401. What it passes on it asks for as a proxy.
-        // Clients of some dialects take nothing else.
-        let listener = self.facts.listener.and_then(|id| self.snapshot.listener(id));
-        let proxies_only = listener.is_some_and(|l| self.snapshot.dialect(l.dialect).is_some_and(|d| d.sip.roaming));
-        let proxy = proxies_only || !matches!(self.facts.method, b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE" | b"OPTIONS");
+        let proxy =
+            self.asks_as_proxy() || !matches!(self.facts.method, b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE" | b"OPTIONS");
         self.trace
             .step(Step::Authentication, Verdict::Challenge, Some(rule), because);
         Err(Decision::Challenge {
@@ -103,6 +101,14 @@ impl<T: Trace> Judge<'_, T> {
             proxy,
             rule: rule.clone(),
         })
+    }
+}
+
+impl<T> Judge<'_, T> {
+    /// Whether the listener's clients take challenges as from a proxy only.
+    fn asks_as_proxy(&self) -> bool {
+        let listener = self.facts.listener.and_then(|id| self.snapshot.listener(id));
+        listener.is_some_and(|l| self.snapshot.dialect(l.dialect).is_some_and(|d| d.sip.roaming))
     }
 }
 

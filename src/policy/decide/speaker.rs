@@ -83,6 +83,11 @@ impl<'a, T: Trace> Judge<'a, T> {
                 return self.unasked(claimed, domain);
             }
             AuthState::None => return self.challenge(false, domain, format_args!("a local address needs its digest")),
+            // Asked again, these clients say the same again, thirty times.
+            AuthState::Wrong if self.asks_as_proxy() => {
+                let because = format_args!("the credentials are wrong, and this client has no others");
+                return self.refuse(STEP, 403, "Wrong Credentials", domain, because);
+            }
             AuthState::Wrong => return self.challenge(false, domain, format_args!("the credentials are wrong")),
         };
         self.own(user, claimed)?;
