@@ -8,6 +8,7 @@
 mod auth;
 mod buffers;
 mod commit;
+mod conversation;
 mod delivered;
 mod ends;
 mod facts;
@@ -325,6 +326,7 @@ pub struct Engine {
     presence: presentity::Presence,
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
+    talks: conversation::Conversations,
     rates: rates::Rates,
     merged: merged::Merged,
     route_key: [u8; 16],
@@ -375,6 +377,7 @@ impl Engine {
             presence: presentity::Presence::default(),
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
+            talks: conversation::Conversations::default(),
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
@@ -384,6 +387,7 @@ impl Engine {
             listeners,
             snapshot,
         };
+        engine.look_for_dialects();
         engine.start_peers(now);
         engine
     }
@@ -439,7 +443,7 @@ impl Engine {
     /// Whether anything is under way that a stop should wait for.
     #[must_use]
     pub fn busy(&self) -> bool {
-        !self.forwards.is_empty() || self.journal.has_waiting()
+        !self.forwards.is_empty() || self.talks.owes() || self.journal.has_waiting()
     }
 
     /// The configuration in force.

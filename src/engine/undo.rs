@@ -32,6 +32,8 @@ pub(super) enum Undo {
     },
     /// A message was not kept yet.
     Message { mailbox: SlotId, id: [u8; 16] },
+    /// A message on its way was not kept yet.
+    Parcel(SlotId),
 }
 
 impl Engine {
@@ -58,6 +60,7 @@ impl Engine {
                 expires_wall_ms,
             } => self.take_back_refresh(now, subscription, origin, expires_wall_ms),
             Undo::Message { mailbox, id } => self.forget_message(mailbox, id),
+            Undo::Parcel(id) => self.take_back_parcel(id),
         }
     }
 
@@ -92,6 +95,7 @@ impl Engine {
             }
             b's' => self.subscription_value(self.presence.tagged(part)?),
             b'u' => self.upstream_value(key),
+            b'c' => self.parcel_record(owner, part),
             b'm' => self.messages.get(&Aor::parse(owner)?, part).map(Into::into),
             _ => None,
         }

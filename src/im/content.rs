@@ -108,9 +108,7 @@ fn alternative(boundary: &[u8], body: &[u8], wraps: usize) -> Result<Said, Statu
     let (mut found, mut status): (Option<Text>, Status) = (None, 415);
     for part in parts(boundary, body) {
         let part = [b"X-Part: 1\r\n", part].concat();
-        let Some(part) =
-            Cpim::parse(&part).map(|p| (p.media.to_owned(), p.content().map(|c| c.into_owned())))
-        else {
+        let Some(part) = Cpim::parse(&part).map(|p| (p.media.to_owned(), p.content().map(|c| c.into_owned()))) else {
             status = 400;
             continue;
         };
