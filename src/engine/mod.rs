@@ -9,6 +9,7 @@ mod auth;
 mod buffers;
 mod commit;
 mod contract;
+mod conversation;
 mod delivered;
 mod ends;
 mod facts;
@@ -340,6 +341,7 @@ pub struct Engine {
     sources: sources::Sources,
     messages: messages::Offline,
     roaming: lcs::Roaming,
+    talks: conversation::Conversations,
     rates: rates::Rates,
     contracts: contract::Contracts,
     merged: merged::Merged,
@@ -394,6 +396,7 @@ impl Engine {
             sources: sources::Sources::default(),
             messages: messages::Offline::default(),
             roaming: lcs::Roaming::default(),
+            talks: conversation::Conversations::default(),
             rates: rates::Rates::default(),
             contracts: contract::Contracts::default(),
             merged: merged::Merged::new(&mut random),
@@ -406,6 +409,7 @@ impl Engine {
             snapshot,
         };
         engine.start_contracts(now);
+        engine.look_for_dialects();
         engine.start_peers(now);
         engine.follow_lines(now);
         engine
@@ -462,7 +466,7 @@ impl Engine {
     /// Whether anything is under way that a stop should wait for.
     #[must_use]
     pub fn busy(&self) -> bool {
-        !self.forwards.is_empty() || self.journal.has_waiting()
+        !self.forwards.is_empty() || self.talks.owes() || self.journal.has_waiting()
     }
 
     /// The configuration in force.

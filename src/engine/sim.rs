@@ -83,6 +83,12 @@ impl Sim {
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 
+    /// With other settings of the peer, and more peers.
+    pub(super) fn peers(settings: &str, more: &str) -> Self {
+        let config = CONFIG.replace("probe: \"off\" }\n", &format!("probe: \"off\", {settings} }}\n{more}"));
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
     /// With a peer over TCP that speaks a dialect.
     pub(super) fn speaking(dialect: &str) -> Self {
         let settings = format!("probe: \"off\", dialect: {dialect}");

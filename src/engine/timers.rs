@@ -37,10 +37,18 @@ pub(super) enum Kind {
     Line,
     /// What is taken for an echo must have followed.
     Source,
+    /// A session of messages is idle, or due for a refresh.
+    Session,
+    /// A message's sender has waited long enough, or a kept one is tried again.
+    Parcel,
+    /// An INVITE that collided is sent again.
+    Collision,
+    /// Somebody who typed has said nothing for too long.
+    Typist,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -54,6 +62,10 @@ impl Kind {
         Self::Contract,
         Self::Line,
         Self::Source,
+        Self::Session,
+        Self::Parcel,
+        Self::Collision,
+        Self::Typist,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -107,6 +119,10 @@ impl Engine {
                 Some(Kind::Contract) => self.on_contract_timer(now, id),
                 Some(Kind::Line) => self.on_line_timer(now, id),
                 Some(Kind::Source) => self.on_source_timer(now, id),
+                Some(Kind::Session) => self.on_session_timer(now, id),
+                Some(Kind::Parcel) => self.on_parcel_timer(now, id),
+                Some(Kind::Collision) => self.on_collision_timer(now, id),
+                Some(Kind::Typist) => self.on_typist_timer(now, id),
                 None => {}
             }
         }
