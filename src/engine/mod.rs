@@ -35,6 +35,7 @@ mod reply;
 mod reuse;
 mod rings;
 mod route_token;
+mod showing;
 mod sides;
 mod slots;
 mod sources;
@@ -44,6 +45,8 @@ mod timers;
 mod undo;
 mod upstream;
 
+#[cfg(test)]
+mod dialect_tests;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]

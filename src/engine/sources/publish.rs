@@ -3,12 +3,9 @@
 use std::borrow::Cow;
 
 use super::user_of;
-use crate::dialect::Dialect;
 use crate::engine::Engine;
-use crate::engine::reply::phrase;
 use crate::engine::slots::SlotId;
 use crate::policy::Party;
-use crate::policy::snapshot::DialectId;
 use crate::presence::{Document, LineState, XmlError};
 use crate::sip::uri::Aor;
 
@@ -23,21 +20,20 @@ pub(in crate::engine) struct Said<'a> {
 }
 
 impl Engine {
-    /// What a body says of `aor`, else how to refuse it. Where the publishing peer has the person's primary line,
-    /// everything it says is about a line. What a peer says is read in its own dialect.
+    /// What a body says of `aor`; `None` when it is about somebody else. `written` is the body as it came, `body` as its
+    /// dialect reads it. Where the publishing peer has the person's primary line, everything it says is about a line.
     pub(in crate::engine) fn said<'a>(
         &self,
         who: Party,
         aor: &Aor,
-        dialect: Option<&Dialect>,
-        (kind, body): (&[u8], &'a [u8]),
-    ) -> Result<Said<'a>, (u16, &'static str)> {
-        const SOMEBODY_ELSE: (u16, &str) = (403, "Entity Is Somebody Else");
+        written: &[u8],
+        body: Cow<'a, [u8]>,
+    ) -> Option<Said<'a>> {
         let mut said = Said {
             by: String::new(),
             line: String::new(),
-            body: Cow::Borrowed(body),
-            document: (!body.is_empty()).then(|| Document::parse(body)),
+            document: (!body.is_empty()).then(|| Document::parse(&body)),
+            body,
         };
         let peer = match who {
             Party::Peer(id) => self.snapshot.peer(id).map(|p| (id, p)),
@@ -48,31 +44,20 @@ impl Engine {
         if let Some((_, peer)) = trunk {
             said.by = peer.name.to_string();
         }
-        let Some((id, _)) = trunk else {
-            let strange = matches!(&said.document, Some(Ok(document)) if !document.is_about(aor));
-            return if strange { Err(SOMEBODY_ELSE) } else { Ok(said) };
-        };
-        if body.is_empty() {
-            return Ok(said);
-        }
-        // Whom it names counts as it is written; a dialect may write everybody in its own way.
-        let named = said.document.and_then(Result::ok);
-        if let Some(dialect) = dialect.filter(|d| !d.is_verbatim()) {
-            let imported = dialect.import(kind, &aor.to_uri(), body);
-            said.body = imported
-                .map_err(|refusal| (refusal.status, phrase(refusal.status)))?
-                .pidf;
-        }
-        said.document = Some(Document::parse(&said.body));
         let Some(Ok(document)) = &said.document else {
-            return Ok(said);
+            return Some(said);
         };
+        let Some((id, _)) = trunk else {
+            return document.is_about(aor).then_some(said);
+        };
+        // Whom it names counts as it is written: what a dialect reads is about the presentity.
+        let named = Document::parse(written).ok();
         let named = named.as_ref().unwrap_or(document);
         let lines = user_of(&self.snapshot, aor).map(|u| &u.lines[..]).unwrap_or_default();
         let mut at_peer = lines.iter().filter(|l| l.peer == id);
         let line = match named.is_about(aor) {
             true => at_peer.find(|l| l.primary),
-            false => Some(at_peer.find(|l| named.is_about(&l.address)).ok_or(SOMEBODY_ELSE)?),
+            false => Some(at_peer.find(|l| named.is_about(&l.address))?),
         };
         if let Some(line) = line {
             let state = LineState::of(document, &self.snapshot.presence.rules);
@@ -80,13 +65,7 @@ impl Engine {
             said.document = Some(Document::parse(&body));
             (said.line, said.body) = (line.address.to_string(), Cow::Owned(body));
         }
-        Ok(said)
-    }
-
-    /// Whether a peer's dialect reads documents of this type.
-    pub(in crate::engine) fn is_read(&self, who: Party, dialect: DialectId, kind: &[u8]) -> bool {
-        let dialect = self.snapshot.dialect(dialect).filter(|_| matches!(who, Party::Peer(_)));
-        dialect.is_some_and(|d| d.presence.reads(kind).is_some())
+        Some(said)
     }
 
     /// Whether a peer's publications of this user are taken, or kept; anybody publishes for himself.
