@@ -10,6 +10,7 @@ pub mod exit;
 pub mod explain;
 pub mod run;
 pub mod schema;
+pub mod why;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,8 @@ enum Command {
     Schema(schema::Args),
     /// Say what would be decided for a request, step by step, and by which line of which file.
     Explain(explain::Args),
+    /// Say what a watcher was told of somebody, from which sources, and by which rules.
+    Why(why::Args),
     /// Make, issue and list certificates.
     Cert(cert::Args),
     /// Ask or steer a running bridge.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Schema(args)) => schema::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Why(args)) => why::run(&args),
         Some(Command::Cert(args)) => cert::run(&args, &doctor_target),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Watch(args)) => client::watch(&args),
