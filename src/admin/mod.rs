@@ -41,6 +41,14 @@ pub fn answer(shard: &Rc<Shard>, config: &Path, question: &str) -> Value {
             let counted = encode(shard.with_engine(|engine, _| serde_json::to_value(engine.status())));
             about(config, counted)
         }
+        pair if pair.starts_with("why ") => {
+            let mut words = pair.split_whitespace().skip(1);
+            let (watcher, presentity) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            match shard.with_engine(|engine, now| engine.why(now, watcher, presentity)) {
+                Ok(why) => encode(serde_json::to_value(why)),
+                Err(problem) => json!({ "error": problem }),
+            }
+        }
         "store" => json!({ "failure": shard.store_failure() }),
         "peers" => {
             let peers = encode(shard.with_engine(|engine, now| serde_json::to_value(engine.peer_status(now))));

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod mappings;
 pub mod run;
 pub mod schema;
+pub mod why;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Command {
     Dial(dial::Args),
     /// List, check and compare dialects.
     Mappings(mappings::Args),
+    /// Say what a watcher was told of somebody, from which sources, and by which rules.
+    Why(why::Args),
     /// Make, issue and list certificates.
     Cert(cert::Args),
     /// Ask or steer a running bridge.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Dial(args)) => dial::run(&args),
         Some(Command::Mappings(args)) => mappings::run(&args),
+        Some(Command::Why(args)) => why::run(&args),
         Some(Command::Cert(args)) => cert::run(&args, &doctor_target),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Watch(args)) => client::watch(&args),

@@ -89,6 +89,7 @@ use crate::sip::transaction::{Layer, Timers};
 pub use contract::ContractStatus;
 pub use ends::Ends;
 pub use record::RestoreError;
+pub use sources::why::{SentWhy, SourceWhy, Why};
 pub use status::{PeerStatus, RegistrationStatus, Status, SubscriptionStatus};
 
 /// What the edge tells the engine.

@@ -147,6 +147,7 @@ impl Engine {
             cseq_ceiling: CSEQ_BLOCK,
             pacing: Pacing::default(),
             sent: 0,
+            sent_at_s: 0,
             in_flight: false,
             by_datagram: false,
             dirty: false,

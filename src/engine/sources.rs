@@ -308,6 +308,9 @@ impl Engine {
 
     /// A NOTIFY goes to a watcher: what a peer is told may come back.
     pub(super) fn told(&mut self, now: Now, subscription: SlotId) {
+        if let Some(subscription) = self.presence.subscriptions.get_mut(subscription) {
+            subscription.sent_at_s = u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX);
+        }
         if self.sources.heard.is_empty() {
             return;
         }

@@ -39,6 +39,8 @@ pub(super) struct Subscription {
     pub(super) pacing: Pacing,
     /// Version last sent.
     pub(super) sent: u32,
+    /// When that was, in seconds on the wall clock; 0 is not known.
+    pub(super) sent_at_s: u32,
     pub(super) in_flight: bool,
     /// The NOTIFY in flight went as a datagram.
     pub(super) by_datagram: bool,
@@ -246,6 +248,7 @@ impl Engine {
             cseq_ceiling,
             pacing: Pacing::default(),
             sent: 0,
+            sent_at_s: 0,
             in_flight: false,
             by_datagram: false,
             dirty: true,

@@ -285,6 +285,11 @@ impl Publications {
         gone.into_iter().map(|e| e.id).collect()
     }
 
+    /// All of them, as they were published.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     /// Whether a peer has published any of them.
     #[must_use]
     pub fn has_peers(&self) -> bool {

@@ -87,23 +87,50 @@ impl What {
 /// Exits as [`exit::MEANING`] says; 1 when the bridge refused.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    let asked = args.socket.clone().map_or_else(|| control_socket(&args.config), Ok);
-    let socket = match asked {
-        Ok(socket) => socket,
-        Err(problem) => {
-            eprintln!("{problem}\n   = or say where the bridge's socket is: --socket FILE");
-            return exit::unusable();
-        }
-    };
-    let stream = match UnixStream::connect(&socket) {
-        Ok(stream) => stream,
-        Err(error) => return nobody(&socket, &error),
+    let (stream, socket) = match connect(args.socket.as_deref(), &args.config) {
+        Ok(connected) => connected,
+        Err(code) => return code,
     };
     let outcome = match &args.what {
         What::Trace(wanted) => trace::run(wanted, stream, args.json),
-        what => ask(what.question(), stream, args.json),
+        what => {
+            let question = what.question();
+            ask(question, stream, args.json, |answer| match args.json {
+                true => format!("{answer}\n"),
+                false => shown(question, answer),
+            })
+        }
     };
     outcome.unwrap_or_else(|error| nobody(&socket, &error))
+}
+
+/// Asks the bridge one question of another subcommand, and prints what `show` makes of the answer.
+#[must_use]
+pub(super) fn question(
+    question: &str,
+    at: (Option<&Path>, &Path),
+    json: bool,
+    show: impl FnOnce(&Value) -> String,
+) -> ExitCode {
+    match connect(at.0, at.1) {
+        Ok((stream, socket)) => ask(question, stream, json, show).unwrap_or_else(|error| nobody(&socket, &error)),
+        Err(code) => code,
+    }
+}
+
+/// The control socket of the bridge that runs on a configuration, or the one that is named.
+fn connect(socket: Option<&Path>, config: &Path) -> Result<(UnixStream, PathBuf), ExitCode> {
+    let socket = match socket.map_or_else(|| control_socket(config), |s| Ok(s.to_path_buf())) {
+        Ok(socket) => socket,
+        Err(problem) => {
+            eprintln!("{problem}\n   = or say where the bridge's socket is: --socket FILE");
+            return Err(exit::unusable());
+        }
+    };
+    match UnixStream::connect(&socket) {
+        Ok(stream) => Ok((stream, socket)),
+        Err(error) => Err(nobody(&socket, &error)),
+    }
 }
 
 fn nobody(socket: &Path, error: &std::io::Error) -> ExitCode {
@@ -114,19 +141,21 @@ fn nobody(socket: &Path, error: &std::io::Error) -> ExitCode {
     exit::unreachable()
 }
 
-fn ask(question: &str, mut stream: UnixStream, json: bool) -> std::io::Result<ExitCode> {
+fn ask(
+    question: &str,
+    mut stream: UnixStream,
+    json: bool,
+    show: impl FnOnce(&Value) -> String,
+) -> std::io::Result<ExitCode> {
     writeln!(stream, "{question}")?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     let ended = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it has stopped");
     let answer: Value = serde_json::from_str(&line).map_err(|_| ended())?;
     let error = answer.get("error").and_then(Value::as_str);
-    if json {
-        print!("{line}");
-    } else if let Some(error) = error {
-        eprintln!("{error}");
-    } else {
-        print!("{}", shown(question, &answer));
+    match error {
+        Some(error) if !json => eprintln!("{error}"),
+        _ => print!("{}", show(&answer)),
     }
     Ok(error.map_or(ExitCode::SUCCESS, |_| ExitCode::FAILURE))
 }

@@ -12,7 +12,6 @@ use crate::im::typing;
 use crate::policy::{Allow, Party, Target};
 use crate::sip::field::MediaType;
 use crate::sip::header::Name;
-use crate::sip::net::ListenerId;
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri};
 
@@ -40,20 +39,16 @@ impl Engine {
     pub(in crate::engine) fn look_for_dialects(&mut self) {
         let rfc = Dialect::rfc();
         let snapshot = &self.snapshot;
-        let mut peers = snapshot.peers().filter_map(|(_, p)| snapshot.dialect(p.dialect));
-        self.talks.bridging = peers.any(|d| d.im != rfc.im);
-    }
-
-    /// What is spoken over a listener. The one place that says how local users speak.
-    fn listener_dialect(&self, _listener: Option<ListenerId>) -> Arc<Dialect> {
-        Dialect::rfc()
+        let peers = snapshot.peers().map(|(_, p)| p.dialect);
+        let mut all = peers.chain(snapshot.listeners.iter().map(|l| l.dialect));
+        self.talks.bridging = all.any(|id| snapshot.dialect(id).is_some_and(|d| d.im != rfc.im));
     }
 
     /// What a party speaks: a peer as it is configured, a user as over the listener it registered by.
     pub(super) fn dialect_of(&self, end: &End) -> Arc<Dialect> {
         if self.is_local(&end.aor) {
             let binding = self.registrar.bindings(&end.aor).first();
-            return self.listener_dialect(binding.and_then(|b| b.origin.listener));
+            return binding.map_or_else(Dialect::rfc, |b| Arc::clone(self.client_dialect_of(b)));
         }
         let Party::Peer(id) = end.party else {
             return Dialect::rfc();
@@ -104,7 +99,14 @@ impl Engine {
             aor: address(request.essentials.from.uri)?,
             party: allow.who,
         };
-        let aor = address(request.view.request_uri())?;
+        let asked = address(request.view.request_uri())?;
+        let aor = match allow.target {
+            Target::Local { user: Some(user), .. } => {
+                let user = self.snapshot.user(user)?;
+                Aor::new(&user.user, &user.domain)
+            }
+            _ => asked,
+        };
         let party = match allow.target {
             Target::Route { peer, .. } => Party::Peer(peer),
             Target::Local { user: Some(user), .. } => Party::User(user),

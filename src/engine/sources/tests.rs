@@ -240,6 +240,54 @@ fn lines_survive_a_restart_and_follow_a_reload() {
     assert!(!is_on_the_phone(office.last()), "{}", office.last());
 }
 
+#[test]
+fn why_names_the_sources_and_the_rule() {
+    let mut office = Office::new("");
+    office.watch();
+    let why = |office: &Office| {
+        office
+            .sim
+            .engine
+            .why(office.sim.now, "bob@a.example", "sip:alice@a.example")
+    };
+    let told = why(&office).unwrap_or_else(|e| panic!("{e}"));
+    assert!(told.rule.starts_with("nobody says anything"), "{told:?}");
+    let parts: Vec<_> = told.sources.iter().map(|s| (s.kind, s.part)).collect();
+    assert_eq!(parts, [("line", "left out: unknown"), ("registration", "wins")]);
+    let (etag_status, etag) = office.sim.publish("alice", None, 600, Some("mine"));
+    assert_eq!(etag_status, 200);
+    office.says("open", "on-the-phone");
+    office.sim.pass(3_000);
+    let told = why(&office).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(told.rule, "a phone in use before any other automatic state");
+    assert_eq!(
+        (told.sources[0].kind, told.sources[0].part, &*told.sources[0].state),
+        ("line", "wins", "on-the-phone")
+    );
+    assert_eq!(
+        (told.sources[0].from.as_str(), told.sources[0].since_s),
+        ("4711@b.example at peer b", Some(3))
+    );
+    assert_eq!((told.sources[1].kind, told.sources[1].part), ("publication", "counts"));
+    assert_eq!(
+        (told.sources[1].from.as_str(), told.sources[1].state.as_str()),
+        (&*etag, "available (\u{201c}mine\u{201d})")
+    );
+    assert!(told.state.starts_with("busy (on-the-phone"), "{}", told.state);
+    let sent = &told.sent[0];
+    assert_eq!(
+        (sent.version, sent.progress, sent.ago_s),
+        (told.version, "the watcher has it", Some(3))
+    );
+    assert_eq!(
+        (sent.content_type, sent.dialect.as_str()),
+        ("application/pidf+xml", "rfc")
+    );
+    assert!(why(&office).is_ok());
+    let nobody = office.sim.engine.why(office.sim.now, "bob@a.example", "carl@b.example");
+    assert!(nobody.is_err_and(|e| e.contains("does not watch")));
+}
+
 mod trunk {
     use super::*;
 
@@ -368,6 +416,34 @@ mod trunk {
         assert!(
             office.sim.disk.keys().all(|k| k.first() != Some(&b'p')),
             "its record is gone"
+        );
+    }
+
+    /// The dialect of such a trunk: another label, no ids, closed together with busy.
+    #[test]
+    fn a_trunk_in_its_own_dialect_says_that_a_person_is_on_the_phone() {
+        let mut office = Office::on(Sim::configured(|base| {
+            base.replace(
+                "probe: \"off\"",
+                "probe: \"off\", dialect: unified-cm, publishes: [\"*\"]",
+            ) + "notify: { min_interval: 0s }\n"
+        }));
+        office.watch();
+        let answer = office.publish(ALICE, "", &phone(ALICE, "closed", "busy"));
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+        assert!(
+            is_on_the_phone(office.last()) && office.last().contains("open"),
+            "{}",
+            office.last()
+        );
+        let why = office
+            .sim
+            .engine
+            .why(office.sim.now, "bob@a.example", "alice@a.example");
+        let why = why.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(
+            (why.sources[0].kind, why.sources[0].from.as_str()),
+            ("publication", "peer b")
         );
     }
 }
