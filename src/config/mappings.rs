@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::at::Place;
 use super::error::{Problem, Source};
 use super::load::{World, parse};
+use crate::dialect::check::check;
 use crate::dialect::load::{Fault, Written, build};
 use crate::dialect::{Dialect, built_in};
 
@@ -69,7 +70,7 @@ pub fn directory(dir: &Path, world: &dyn World) -> Result<Found, String> {
             Some(at) => found.take(&waiting.remove(at)),
             None => {
                 for w in waiting.drain(..) {
-                    let place = w.written.extends.as_ref().map_or(Place::default(), |e| place_of(e));
+                    let place = w.written.extends.as_ref().map_or(Place::default(), place_of);
                     let help = "let one of them extend a dialect that is built in";
                     let what = "these files extend each other in a circle";
                     found.problems.push(w.source.problem(place, what, help));
@@ -89,7 +90,8 @@ impl Found {
             return self.problems.push(w.source.problem(place, what, help));
         }
         let base = w.written.extends.as_ref();
-        let found = base.and_then(|e| self.dialects.iter().find(|d| *d.name == e.value).cloned());
+        let wanted = base.map_or("rfc", |e| &e.value);
+        let found = self.dialects.iter().find(|d| *d.name == *wanted).cloned();
         if let (Some(e), None) = (base, &found) {
             let names: Vec<&str> = self.dialects.iter().map(|d| &*d.name).collect();
             let what = format!("there is no dialect `{}` to extend", e.value);
@@ -97,10 +99,14 @@ impl Found {
             return self.problems.push(w.source.problem(place_of(e), what, help));
         }
         match build(&w.name, &w.source.name, &w.written, found.as_deref()) {
-            Ok(dialect) => match self.dialects.iter().position(|d| *d.name == *w.name) {
-                Some(at) => self.dialects[at] = Arc::new(dialect),
-                None => self.dialects.push(Arc::new(dialect)),
-            },
+            Ok(dialect) => {
+                let faults = check(&dialect);
+                self.problems.extend(faults.into_iter().map(|f| problem(&w.source, f)));
+                match self.dialects.iter().position(|d| *d.name == *w.name) {
+                    Some(at) => self.dialects[at] = Arc::new(dialect),
+                    None => self.dialects.push(Arc::new(dialect)),
+                }
+            }
             Err(faults) => self.problems.extend(faults.into_iter().map(|f| problem(&w.source, f))),
         }
     }

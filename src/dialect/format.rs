@@ -1,5 +1,6 @@
 //! The forms that a presence document takes on the wire.
 
+use super::table::Table;
 use crate::sip::field::{Accept, Items, MediaType};
 
 /// A form of presence document.
@@ -82,6 +83,12 @@ pub struct Presence {
     pub verbatim: bool,
     /// What is written and asked for, the best first.
     pub formats: Vec<Format>,
+    /// Patterns for ids of tuples that are telephones.
+    pub phone_tuples: Vec<Box<str>>,
+    /// Whether a telephone that is idle, and nothing else, means available.
+    pub lone_phone_available: bool,
+    /// Tables by format, in the order of [`Format::ALL`].
+    pub tables: [Option<Table>; Format::ALL.len()],
 }
 
 impl Default for Presence {
@@ -89,6 +96,9 @@ impl Default for Presence {
         Self {
             verbatim: false,
             formats: vec![Format::Pidf],
+            phone_tuples: Vec::new(),
+            lone_phone_available: true,
+            tables: Default::default(),
         }
     }
 }

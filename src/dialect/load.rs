@@ -2,6 +2,7 @@
 //!
 //! A file says only what differs from the dialect that it extends, or from plain SIP when it extends none.
 
+pub mod table;
 mod written;
 
 use std::sync::Arc;
@@ -71,7 +72,8 @@ pub fn build(name: &str, file: &str, written: &Written, base: Option<&Dialect>) 
     let mut faults = Vec::new();
     written.sip.apply(&mut dialect.sip);
     written.im.apply(&mut dialect.im, &mut faults);
-    written.presence.apply(&mut dialect.presence, &mut faults);
+    let place = Arc::clone(&dialect.file);
+    written.presence.apply(&mut dialect.presence, &place, &mut faults);
     match faults.is_empty() {
         true => Ok(dialect),
         false => Err(faults),

@@ -4,15 +4,21 @@
 //! peer takes ([`Dialect::export`]), and reads what the peer sends ([`Dialect::import`]). The dialect `rfc` passes bytes
 //! untouched. Code asks for what a dialect can do, never for whose it is.
 
+pub mod check;
+mod codec;
 mod convert;
 mod format;
 mod im;
 pub mod load;
 mod sip;
+pub mod state;
+pub mod table;
+pub mod wire;
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
+pub use convert::{document_of, state_of};
 pub use format::{Format, Presence};
 pub use im::{ContentType, Im, ImMedia, ImMode, Typing};
 pub use sip::Sip;

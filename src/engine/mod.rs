@@ -36,6 +36,7 @@ mod reload;
 mod reply;
 mod reuse;
 mod route_token;
+mod showing;
 mod sides;
 mod slots;
 mod status;
@@ -46,6 +47,8 @@ mod upstream;
 
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod dialect_tests;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]

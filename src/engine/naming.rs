@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::forward::Hop;
 use super::reply::Request;
+use super::showing::Shown;
 use super::slots::SlotId;
 use super::subscription::Subscription;
 use crate::config::plan::{Plan, Withdrawn};
@@ -119,20 +120,28 @@ impl Engine {
         names
     }
 
-    /// The document of a subscription, about the name that its watcher asked for.
-    pub(super) fn document_as_asked(&self, id: SlotId) -> Option<Bytes> {
-        let subscription = self.presence.subscriptions.get(id)?;
-        let resource = self.presence.resources.get(subscription.resource)?;
+    /// What a watcher is shown, about the name that it asked for.
+    pub(super) fn as_asked(&self, id: SlotId, shown: Shown) -> Shown {
         if self.snapshot.users.aliases().is_empty() && self.snapshot.dialplan.is_empty() {
-            return Some(resource.body.clone());
+            return shown;
         }
-        let body = &resource.body;
-        let asked = self.other_name(subscription, &self.snapshot);
-        Some(
-            asked
-                .and_then(|uri| with_entity(body, &uri))
-                .unwrap_or_else(|| body.clone()),
-        )
+        match self.another_document(id, &shown.body) {
+            Some(body) => Shown { body, ..shown },
+            None => shown,
+        }
+    }
+
+    fn another_document(&self, id: SlotId, shown: &[u8]) -> Option<Bytes> {
+        let subscription = self.presence.subscriptions.get(id)?;
+        let asked = self.other_name(subscription, &self.snapshot)?;
+        let showing = subscription.showing;
+        if self.is_verbatim(showing) {
+            return with_entity(shown, &asked);
+        }
+        let resource = self.presence.resources.get(subscription.resource)?;
+        let dialect = self.snapshot.dialect(showing.dialect)?;
+        let exported = dialect.export(showing.format, &asked, &resource.body);
+        Some(Bytes::copy_from_slice(&exported.body))
     }
 
     /// The name that a watcher used, if it is another one of the presentity it sees.

@@ -139,6 +139,13 @@ impl Snapshot {
         self.peers().find(|(_, p)| &*p.name == name).map(|(id, _)| id)
     }
 
+    /// A dialect's id by its name.
+    #[must_use]
+    pub fn dialect_named(&self, name: &str) -> Option<DialectId> {
+        let at = self.dialects.iter().position(|d| &*d.name == name)?;
+        u16::try_from(at).ok().map(DialectId)
+    }
+
     /// A dialect by its id; plain `rfc` for an id that is not there.
     #[must_use]
     pub fn dialect(&self, id: DialectId) -> Option<&Arc<Dialect>> {

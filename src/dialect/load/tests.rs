@@ -9,7 +9,8 @@ fn every_file_that_is_compiled_in_reads() {
             let found = all.iter().find(|d| *d.name == *e.value);
             found.unwrap_or_else(|| panic!("{name} extends {}", e.value)).clone()
         });
-        let dialect = build(name, "f", &written, base.as_ref()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let dialect = build(name, &format!("mappings/{name}.yaml"), &written, base.as_ref())
+            .unwrap_or_else(|e| panic!("{name}: {e:?}"));
         assert!(dialect.about.len() > 10, "{name}");
         all.push(dialect);
     }
@@ -31,7 +32,7 @@ fn an_overlay_says_only_what_differs() {
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     let written = parse("presence:\n  formats: [pidf, rtf]\nim: { idle_s: 1, accept: [html] }\n").expect("reads");
-    let faults = build("x", "x.yaml", &written, None).expect_err("is wrong");
+    let faults = build("x", "x.yaml", &written, Some(&Dialect::rfc())).expect_err("is wrong");
     let places: Vec<(u32, u32)> = faults.iter().map(|f| (f.line, f.column)).collect();
     assert_eq!(places, [(3, 15), (3, 27), (2, 19)], "{faults:?}");
 }

@@ -1,12 +1,15 @@
 //! A mapping file as written. Unknown keys are refused; `mappings/README.md` explains each key.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_yaml::Spanned;
 
-use super::super::format;
+use super::super::format::{self, Format};
 use super::super::im::{self, ImMedia, ImMode, Typing};
 use super::super::sip;
+use super::table::Table;
 use super::{Fault, format_named};
 
 /// A mapping file.
@@ -15,7 +18,7 @@ use super::{Fault, format_named};
 pub struct Written {
     /// What it is for, in one line.
     pub about: Option<String>,
-    /// The dialect that this file changes; it says only what differs. Default: plain SIP.
+    /// The dialect that this file changes; it says only what differs. Default: `rfc`.
     #[schemars(with = "Option<String>")]
     pub extends: Option<Spanned<String>>,
     /// Habits on the wire.
@@ -73,6 +76,45 @@ pub struct Presence {
     /// What is written and asked for, the best first. Default: `[pidf]`.
     #[schemars(with = "Option<Vec<String>>")]
     pub formats: Option<Vec<Spanned<String>>>,
+    /// Patterns for ids of tuples that are telephones; `*` is any text. Default: none.
+    pub phone_tuples: Option<Vec<String>>,
+    /// A telephone that is idle, and nothing else, means available; otherwise unknown. Default: true.
+    pub lone_phone_available: Option<bool>,
+    /// One table for each format.
+    pub tables: Tables,
+}
+
+/// Tables by format.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Tables {
+    /// `application/pidf+xml` of the RFCs.
+    pub pidf: Option<Table>,
+    /// The same with the activity as text in `status`.
+    pub pidf_text: Option<Table>,
+    /// `application/cpim-pidf+xml`.
+    pub cpim_pidf: Option<Table>,
+    /// `application/xpidf+xml`.
+    pub xpidf: Option<Table>,
+    /// `text/xml+msrtc.pidf`.
+    pub msrtc: Option<Table>,
+    /// `application/msrtc-event-categories+xml`.
+    pub categories: Option<Table>,
+}
+
+impl Tables {
+    fn each(&self) -> impl Iterator<Item = (Format, &Table)> {
+        let all = [
+            &self.pidf,
+            &self.pidf_text,
+            &self.cpim_pidf,
+            &self.xpidf,
+            &self.msrtc,
+            &self.categories,
+        ];
+        let formats = Format::ALL.into_iter().zip(all);
+        formats.filter_map(|(format, table)| Some((format, table.as_ref()?)))
+    }
 }
 
 /// Instant messages.
@@ -133,6 +175,9 @@ pub enum WrittenTyping {
     KeyboardActivity,
 }
 
+/// The one file whose table speaks for documents that pass as they are.
+const RFC: &str = "mappings/rfc.yaml";
+
 fn set<T: Clone>(target: &mut T, written: Option<&T>) {
     if let Some(value) = written {
         target.clone_from(value);
@@ -163,10 +208,49 @@ impl Sip {
 }
 
 impl Presence {
-    pub(super) fn apply(&self, presence: &mut format::Presence, faults: &mut Vec<Fault>) {
+    pub(super) fn apply(&self, presence: &mut format::Presence, file: &Arc<str>, faults: &mut Vec<Fault>) {
         set(&mut presence.verbatim, self.verbatim.as_ref());
         if let Some(list) = &self.formats {
             presence.formats = list.iter().filter_map(|at| format_named(at, faults)).collect();
+        }
+        set(&mut presence.lone_phone_available, self.lone_phone_available.as_ref());
+        if let Some(patterns) = &self.phone_tuples {
+            presence.phone_tuples = patterns.iter().map(|p| p.as_str().into()).collect();
+        }
+        for (format, table) in self.tables.each() {
+            let own = presence.tables[format as usize].take();
+            let base = match &table.like {
+                None => own,
+                Some(at) => format_named(at, faults).and_then(|like| presence.tables[like as usize].clone()),
+            };
+            if let Some(at) = table.like.as_ref().filter(|_| base.is_none()) {
+                let what = format!("there is no table for `{}` to start from", at.value);
+                faults.push(Fault::at(at, what, "name a format whose table stands before this one"));
+            }
+            let base = base.unwrap_or_default();
+            presence.tables[format as usize] = Some(table.apply(base, file, faults));
+        }
+        let others = presence.formats.iter().any(|f| *f != Format::Pidf) || self.tables.each().next().is_some();
+        if presence.verbatim && others && **file != *RFC {
+            let (line, column) = (1, 1);
+            faults.push(Fault {
+                line,
+                column,
+                what: "formats and tables mean nothing while documents pass as they are".into(),
+                help: "write `verbatim: false` under `presence`".into(),
+            });
+        }
+        for at in self.formats.iter().flatten() {
+            if let Some(format) = Format::named(&at.value)
+                && presence.tables[format as usize].is_none()
+            {
+                let what = format!("there is no table for `{}`", at.value);
+                let help = format!(
+                    "write one under `presence.tables.{}`, or take the format off the list",
+                    at.value
+                );
+                faults.push(Fault::at(at, what, help));
+            }
         }
     }
 }
