@@ -5,6 +5,8 @@
 //! peers send ([`Engine::on_notify`] answers 400). So each watcher is told of the name it asked for, provided that this is
 //! a name of that very presentity; whatever else a To may claim, the document is about the canonical address.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::Engine;
@@ -118,6 +120,29 @@ impl Engine {
             names.from = Some(renamed(&request.essentials.from, &caller));
         }
         names
+    }
+
+    /// A document about another name of the user who publishes it, about the canonical one: inside there is one name.
+    pub(super) fn in_own_name<'b>(&self, body: Cow<'b, [u8]>, aor: &Aor) -> Cow<'b, [u8]> {
+        if self.snapshot.users.aliases().is_empty() {
+            return body;
+        }
+        let named = entity(&body).and_then(|(start, end)| body.get(start..end));
+        let Some(uri) = named
+            .filter(|uri| aor_of(uri).as_ref() != Some(aor))
+            .and_then(UriFacts::of)
+        else {
+            return body;
+        };
+        let meant = self
+            .snapshot
+            .meant(&uri, None, false)
+            .and_then(|m| self.snapshot.user(m.user));
+        let own = meant.is_some_and(|user| *user.user == *aor.user() && *user.domain == *aor.domain());
+        match own.then(|| with_entity(&body, &aor.to_uri())).flatten() {
+            Some(renamed) => Cow::Owned(renamed.to_vec()),
+            None => body,
+        }
     }
 
     /// What a watcher is shown, about the name that it asked for.

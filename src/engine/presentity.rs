@@ -178,6 +178,7 @@ impl Engine {
         let Ok(body) = self.published(now, request, aor, dialect) else {
             return;
         };
+        let body = self.in_own_name(body, aor);
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
