@@ -41,7 +41,8 @@ fn a_hundred_thousand_requests_are_judged_alike() -> Outcome {
             maker.keep_nonces(&mut world)?;
             let case = maker.case(&mut random, &mut world, number)?;
             let over = world.over(&case);
-            let decision = decide(&snapshot, &case.facts(over), &mut tally);
+            let watched = world.watched();
+            let decision = decide(&snapshot, &case.facts(over, &watched), &mut tally);
             let (status, rule) = world.send(&case)?;
             let wanted = decision.rule().map(|rule| rule.id.to_string());
             let text = format!("{:?} from {:?}\n{}", case.kinds, case.source, case.text);

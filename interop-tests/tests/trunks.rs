@@ -6,6 +6,8 @@ mod backend;
 mod dscp;
 #[path = "trunks/limits.rs"]
 mod limits;
+#[path = "trunks/promises.rs"]
+mod promises;
 #[path = "trunks/reuse.rs"]
 mod reuse;
 #[path = "trunks/sips.rs"]

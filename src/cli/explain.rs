@@ -444,6 +444,9 @@ fn target(snapshot: &Snapshot, allow: &Allow) -> String {
 }
 
 #[cfg(test)]
+mod numbers;
+
+#[cfg(test)]
 mod tests {
     use clap::Parser;
 
@@ -451,9 +454,9 @@ mod tests {
     use crate::config::tests::snapshot;
 
     #[derive(Parser)]
-    struct Cli {
+    pub(super) struct Cli {
         #[command(flatten)]
-        args: Args,
+        pub(super) args: Args,
     }
 
     const CONFIG: &str = "\

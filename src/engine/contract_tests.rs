@@ -81,7 +81,7 @@ impl Peer {
         let finals = all
             .map(|m| (status(m), m.clone()))
             .filter(|(s, _)| *s >= 200 && *s != 401 && *s != 407);
-        finals.last().unwrap_or_default()
+        finals.max_by_key(|(status, _)| *status).unwrap_or_default()
     }
 
     /// In no second did more arrive than was promised.

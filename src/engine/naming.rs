@@ -5,11 +5,14 @@
 //! peers send ([`Engine::on_notify`] answers 400). So each watcher is told of the name it asked for, provided that this is
 //! a name of that very presentity; whatever else a To may claim, the document is about the canonical address.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::Engine;
 use super::forward::Hop;
 use super::reply::Request;
+use super::showing::Shown;
 use super::slots::SlotId;
 use super::subscription::Subscription;
 use crate::config::plan::{Plan, Withdrawn};
@@ -119,20 +122,50 @@ impl Engine {
         names
     }
 
-    /// The document of a presentity that a watcher asked for by another of its names: it speaks of that name, since RFC
-    /// 3863 section 4.1.1 has `entity` name whom the watcher knows. `None` where the usual one is meant.
-    pub(super) fn under_asked_name(&self, id: SlotId) -> Option<Bytes> {
+    /// A document about another name of the user who publishes it, about the canonical one: inside there is one name.
+    pub(super) fn in_own_name<'b>(&self, body: Cow<'b, [u8]>, aor: &Aor) -> Cow<'b, [u8]> {
+        if self.snapshot.users.aliases().is_empty() {
+            return body;
+        }
+        let named = entity(&body).and_then(|(start, end)| body.get(start..end));
+        let Some(uri) = named
+            .filter(|uri| aor_of(uri).as_ref() != Some(aor))
+            .and_then(UriFacts::of)
+        else {
+            return body;
+        };
+        let meant = self
+            .snapshot
+            .meant(&uri, None, false)
+            .and_then(|m| self.snapshot.user(m.user));
+        let own = meant.is_some_and(|user| *user.user == *aor.user() && *user.domain == *aor.domain());
+        match own.then(|| with_entity(&body, &aor.to_uri())).flatten() {
+            Some(renamed) => Cow::Owned(renamed.to_vec()),
+            None => body,
+        }
+    }
+
+    /// What a watcher is shown, about the name that it asked for.
+    pub(super) fn as_asked(&self, id: SlotId, shown: Shown) -> Shown {
         if self.snapshot.users.aliases().is_empty() && self.snapshot.dialplan.is_empty() {
-            return None;
+            return shown;
         }
+        match self.another_document(id, &shown.body) {
+            Some(body) => Shown { body, ..shown },
+            None => shown,
+        }
+    }
+
+    fn another_document(&self, id: SlotId, shown: &[u8]) -> Option<Bytes> {
         let subscription = self.presence.subscriptions.get(id)?;
-        let uri = self.other_name(subscription, &self.snapshot)?;
-        let body = &self.presence.resources.get(subscription.resource)?.body;
-        if self.is_verbatim(subscription.showing) {
-            return with_entity(body, &uri);
+        let asked = self.other_name(subscription, &self.snapshot)?;
+        let showing = subscription.showing;
+        if self.is_verbatim(showing) {
+            return with_entity(shown, &asked);
         }
-        let dialect = self.snapshot.dialect(subscription.showing.dialect)?;
-        let exported = dialect.export(subscription.showing.format, &uri, body);
+        let resource = self.presence.resources.get(subscription.resource)?;
+        let dialect = self.snapshot.dialect(showing.dialect)?;
+        let exported = dialect.export(showing.format, &asked, &resource.body);
         Some(Bytes::copy_from_slice(&exported.body))
     }
 

@@ -83,6 +83,31 @@ fn three_names_are_one_presentity_with_one_state() {
 }
 
 #[test]
+fn a_document_about_another_name_of_oneself_is_ones_own() {
+    let mut sim = world();
+    for name in ["sip:alice@a.example", "sip:1001@a.example"] {
+        sim.subscribe("bob", name, 3600);
+    }
+    sim.notifies();
+    let lines = "Event: presence\r\nExpires: 3600\r\nContent-Type: application/pidf+xml\r\n";
+    for (entity, status) in [
+        ("tel:+15551001", 200),
+        ("pres:1001@a.example", 200),
+        ("sip:1002@a.example", 403),
+        ("sip:bob@a.example", 403),
+        ("tel:+15551099", 403),
+    ] {
+        let document = super::sim::pidf(entity, "by number");
+        let call = sim.ask("alice", "PUBLISH", "sip:1001@a.example", lines, &document);
+        assert_eq!(sim.status(&call), status, "{entity}");
+    }
+    sim.pass(10);
+    let told: std::collections::BTreeSet<String> = sim.notifies().iter().map(|m| entity(m).to_owned()).collect();
+    let asked = ["sip:1001@a.example", "sip:alice@a.example"];
+    assert_eq!(told.iter().map(String::as_str).collect::<Vec<_>>(), asked);
+}
+
+#[test]
 fn a_to_that_names_somebody_else_changes_nothing() {
     let mut sim = world();
     let rest = format!("Contact: <sip:71@{PEER}>\r\nEvent: presence\r\nExpires: 600\r\n");

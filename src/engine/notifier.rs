@@ -232,10 +232,8 @@ impl Engine {
 
     fn piggyback(&mut self, id: SlotId, wanted: &Wanted) -> Option<Piggyback> {
         let resource = self.presence.subscriptions.get(id)?.resource;
-        let mut shown = self.shown_to(resource, wanted.showing)?;
-        if let Some(body) = self.under_asked_name(id) {
-            shown.body = body;
-        }
+        let shown = self.shown_to(resource, wanted.showing)?;
+        let shown = self.as_asked(id, shown);
         let subscription = self.presence.subscriptions.get_mut(id)?;
         (subscription.sent, subscription.owed, subscription.dirty) = (shown.version, false, false);
         let cseq = subscription.dialog.next_cseq().to_string();
@@ -494,10 +492,8 @@ impl Engine {
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
         let subscription = self.presence.subscriptions.get(id)?;
-        let mut shown = self.shown_to(subscription.resource, subscription.showing)?;
-        if let Some(body) = self.under_asked_name(id) {
-            shown.body = body;
-        }
+        let shown = self.shown_to(subscription.resource, subscription.showing)?;
+        let shown = self.as_asked(id, shown);
         let subscription = self.presence.subscriptions.get_mut(id)?;
         let left = subscription.expires_wall_ms.saturating_sub(now.wall_ms).div_ceil(1000);
         let state = match subscription.ending {

@@ -212,9 +212,10 @@ impl Engine {
         let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
+        let first = self.upstreams.slots.get(id).filter(|u| u.dialog.is_none());
+        let (target, from) = first.map(|u| self.upstream_names(&u.key)).unwrap_or_default();
         let accept = self.accepted_of(id);
         let unanswered = is_reliable(to) && self.dialect_of_upstream(id).is_some_and(|d| d.sip.benotify);
-        let (target, from) = self.upstream_names(&self.upstreams.slots.get(id)?.key);
         let upstream = self.upstreams.slots.get_mut(id)?;
         upstream.cseq += 1;
         upstream.to = Some(to);

@@ -9,7 +9,7 @@ use trestle::sip::random::Random;
 
 use super::dialogs::{self, Claim, Dialog, Kind};
 use super::parts::{CREDS, Creds, METHODS, URIS, VOICES, Voice, chance, pick, uri_facts, user_of};
-use super::world::{Shown, World, identities};
+use super::world::{Shown, Told, World, identities};
 
 /// A request and all that is known of it.
 pub(crate) struct Case {
@@ -37,7 +37,7 @@ struct Parts {
 }
 
 impl Case {
-    pub(crate) fn facts(&self, over: Over) -> Facts<'_> {
+    pub(crate) fn facts<'a>(&'a self, over: Over, watched: &'a Told) -> Facts<'a> {
         let p = &self.parts;
         Facts {
             listener: self.source.listener,
@@ -56,7 +56,7 @@ impl Case {
             looped: self.looped,
             over,
             held: &[],
-            watched: None,
+            watched: Some(watched),
         }
     }
 }

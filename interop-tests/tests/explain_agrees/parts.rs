@@ -19,11 +19,17 @@ pub(crate) fn uri_facts(uri: &str) -> UriFacts<'_> {
     };
     let opaque = matches!(kind, Scheme::Tel | Scheme::Other);
     let (user, host) = rest.split_once('@').map_or((None, rest), |(u, h)| (Some(u), h));
-    let (user, host) = if opaque { (Some(rest), "") } else { (user, host) };
+    let (number, number_params) = rest.split_once(';').unwrap_or((rest, ""));
+    let (user, host) = if opaque { (Some(number), "") } else { (user, host) };
+    let number_params = if kind == Scheme::Tel {
+        number_params.as_bytes()
+    } else {
+        b""
+    };
     let (host, params) = host.split_once(';').unwrap_or((host, ""));
     let (host, port) = host.split_once(':').map_or((host, None), |(h, p)| (h, p.parse().ok()));
     UriFacts {
-        number_params: b"",
+        number_params,
         scheme: kind,
         user: user.map(str::as_bytes),
         host: host.as_bytes(),
@@ -32,10 +38,19 @@ pub(crate) fn uri_facts(uri: &str) -> UriFacts<'_> {
     }
 }
 
-pub(crate) const URIS: [&str; 27] = [
+pub(crate) const URIS: [&str; 36] = [
     "sip:alice@a.example",
     "sip:ALICE@a.example",
     "sip:off@a.example",
+    "sip:1001@a.example",
+    "sip:10-01@a2.example",
+    "tel:+17771001",
+    "tel:19990001001",
+    "sip:alice@old.example",
+    "sip:1003@a.example",
+    "pres:%31003@a.example",
+    "sip:81001@a.example",
+    "sip:adam@e.example",
     "sip:mute@a.example",
     "sip:nobody@a.example",
     "sip:alice@A.EXAMPLE.",

@@ -21,7 +21,7 @@ const NEVER_REFUSE: [Step; 3] = [Step::SearchSpace, Step::PresenceGroup, Step::D
 
 /// Rules that must have refused or challenged. `dialog.gone` needs a change of the configuration and stands
 /// in the tests of the decision.
-const RULES: [&str; 27] = [
+const RULES: [&str; 29] = [
     "acl.incoming.allow",
     "acl.incoming.deny",
     "dialog.owner",
@@ -34,6 +34,8 @@ const RULES: [&str; 27] = [
     "listener",
     "listener.gone",
     "peer.addresses",
+    "peer.assigned",
+    "peer.contract",
     "peer.domains",
     "peer.identity",
     "peer.limits",

@@ -10,7 +10,7 @@ use interop_tests::wire::Message;
 use trestle::config;
 use trestle::engine::{Engine, Input, ListenerAddress, Output, Setup};
 use trestle::policy::identity::CertNames;
-use trestle::policy::{Identity, Over, Snapshot, UserId};
+use trestle::policy::{Identity, Over, Snapshot, UriFacts, UserId, Watched};
 use trestle::sip::message::Framing;
 use trestle::sip::net::{FlowId, ListenerId, PeerId, Source, Transport};
 use trestle::sip::random::Random;
@@ -31,8 +31,8 @@ listeners:
   - { name: tls, transport: tls, bind: ["127.0.0.1:5061"], client_certificate: request }
   - { name: peers, transport: tls, bind: ["127.0.0.1:5062"], client_certificate: require }
 users:
-  - { aor: alice@a.example, password: { plain: secret-alice } }
-  - { aor: off@a.example, password: { plain: secret-off }, enabled: { presence: false, client: true } }
+  - { aor: alice@a.example, password: { plain: secret-alice }, aliases: ["1001", "sip:alice@old.example"] }
+  - { aor: off@a.example, password: { plain: secret-off }, aliases: ["1003"], enabled: { presence: false, client: true } }
   - { aor: mute@a.example, password: { plain: secret-mute }, enabled: { presence: true, client: false } }
   - { aor: dora@a2.example, password: { plain: secret-dora } }
 peers:
@@ -40,7 +40,9 @@ peers:
   - { name: c, domains: [c.example], transit: [b.example], transport: udp, next_hop: "127.0.0.8:5060", addresses: [127.0.0.8/32], probe: "off",
       limits: { requests: OF_PEER_C } }
   - { name: front, front_end: true, domains: [a2.example], transport: tcp, next_hop: "127.0.0.7:5060", addresses: [127.0.0.7/32], probe: "off" }
-  - { name: e, domains: [e.example], transit: ["+1555"], transport: tls, next_hop: "127.0.0.10:5061", tls: { ca: [ca.pem] }, probe: "off" }
+  - { name: e, domains: [e.example], transit: ["+1555"], transport: tls, next_hop: "127.0.0.10:5061", tls: { ca: [ca.pem] }, probe: "off",
+      assigned: [alice@a.example, mute@a.example, "*@a2.example"], contract: { messages: 100000/s, watched: 1 } }
+mappings: { dialplan: plan.yaml }
 routes:
   - { match: { suffix: .d.example }, peer: b }
   - { match: { digits: "+1555" }, peer: c }
@@ -53,6 +55,12 @@ acl:
 limits: { per_source: { requests: PER_SOURCE }, max_transactions: TRANSACTIONS }
 store: { path: data }
 admin: { socket: s.sock, http: "off" }
+"#;
+
+const PLAN: &str = r#"
+numbers: { rules: [{ digits: 4, begins: "10", add: "+1777" }] }
+dial: [{ digits: 11, begins: "1", remove: 7 }]
+peers: { e: { strip: "+1777", prefix: "8" } }
 "#;
 
 /// The peers in the order of the configuration.
@@ -77,6 +85,7 @@ pub(crate) fn snapshot(dir: &Path) -> Outcome<Arc<Snapshot>> {
         .replace("PER_SOURCE", &PER_SOURCE.to_string())
         .replace("TRANSACTIONS", &TRANSACTIONS.to_string());
     std::fs::write(dir.join("bridge.yaml"), text)?;
+    std::fs::write(dir.join("plan.yaml"), PLAN)?;
     let made = interop_tests::trestle::run(dir, &["cert", "ca", "--dir", ".", "--name", "some CA"])?;
     assert!(made.status.success());
     let loaded = config::load(&dir.join("bridge.yaml")).map_err(|p| p.to_string())?;
@@ -119,6 +128,21 @@ pub(crate) fn identities() -> Vec<Shown> {
         tls("e.example", vec![B], None),
         tls("e.example", vec![B, E], Some(E)),
     ]
+}
+
+/// The addresses that are watched at peer e.
+#[derive(Debug)]
+pub(crate) struct Told(std::collections::BTreeSet<String>);
+
+impl Watched for Told {
+    fn count(&self, peer: PeerId) -> u32 {
+        if peer == E { self.0.len() as u32 } else { 0 }
+    }
+
+    fn has(&self, peer: PeerId, uri: &UriFacts<'_>) -> bool {
+        let user = String::from_utf8_lossy(uri.user.unwrap_or_default()).into_owned();
+        peer == E && self.0.contains(&format!("{user}@e.example"))
+    }
 }
 
 /// One second's count of one source or peer.
@@ -207,6 +231,16 @@ impl World {
             // Its own transaction counts too.
             overloaded: self.engine.status().transactions + 1 >= TRANSACTIONS,
         }
+    }
+
+    /// What is watched at peers, told by who watches whom.
+    pub(crate) fn watched(&self) -> Told {
+        let all = self.engine.subscription_status(self.now);
+        let there = all
+            .into_iter()
+            .map(|s| s.presentity)
+            .filter(|p| p.ends_with("@e.example"));
+        Told(there.collect())
     }
 
     /// A user of the configuration.

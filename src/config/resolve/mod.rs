@@ -2,6 +2,7 @@
 //!
 //! Goes on after an error, so that one run shows them all; the snapshot exists only when there were none.
 
+mod aliases;
 mod contract;
 mod core_parts;
 mod dialects;

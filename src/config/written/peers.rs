@@ -43,7 +43,8 @@ pub struct Peer {
     pub reuse: Option<At<WrittenReuse>>,
     /// Its own limits.
     pub limits: Option<At<PeerLimits>>,
-    /// What we promise it: `{messages: 20/s, watched: 1000}`, or a preset by name. Default: none.
+    /// What we promise it: `{messages: 20/s, watched: 1000}`, or a preset: `sametime` (20/s, 1000), `unified-cm` (50/s, 5000),
+    /// `modest` (5/s, 200). Default: none.
     pub contract: Option<At<ContractChoice>>,
     /// The local users who may use the way to it, both ways: addresses, aliases, patterns with `*`. Default: all of them.
     pub assigned: Option<At<Vec<At<String>>>>,

@@ -125,7 +125,7 @@ impl Engine {
             return false;
         };
         let theirs = if self.is_local(&from.aor) {
-            self.listener_dialect(request.source.listener)
+            Arc::clone(self.client_dialect(request.source.listener))
         } else {
             self.dialect_of(&from)
         };

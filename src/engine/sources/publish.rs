@@ -69,7 +69,7 @@ impl Engine {
         let mut said = Said {
             by: String::new(),
             line: String::new(),
-            body: read_as(dialect, aor, kind, body)?,
+            body: self.in_own_name(read_as(dialect, aor, kind, body)?, aor),
             document: None,
         };
         let peer = match who {
@@ -85,7 +85,7 @@ impl Engine {
             return Ok(said);
         }
         // Whom it names counts as it is written; a dialect may write everybody in its own way.
-        let named = Document::parse(body).ok();
+        let named = Document::parse(&self.in_own_name(Cow::Borrowed(body), aor)).ok();
         said.document = Some(Document::parse(&said.body));
         let Some(Ok(document)) = &said.document else {
             return Ok(said);

@@ -7,6 +7,7 @@ use crate::policy::identity::Identity;
 use crate::policy::names::same;
 use crate::policy::peer::{Peer, names_decide};
 use crate::policy::rule::RuleRef;
+use crate::policy::snapshot::Snapshot;
 use crate::policy::trace::{Step, Trace};
 use crate::policy::users::{UserId, unescaped};
 use crate::sip::net::PeerId;
@@ -192,10 +193,15 @@ impl<'a, T: Trace> Judge<'a, T> {
             let because = format_args!("peer {} has no such address here", peer.name);
             return self.refuse(STEP, 403, "Not Your Address", rule, because);
         }
+        let called = Called {
+            snapshot,
+            from: &facts.from,
+            id,
+        };
         self.allow(
             STEP,
             Some(rule),
-            format_args!("peer {} may speak for {from}", peer.name),
+            format_args!("peer {} may speak for {from}{called}", peer.name),
         );
         Ok(id)
     }
@@ -260,6 +266,25 @@ impl core::fmt::Display for Reported<'_> {
         self.0
             .terminated()
             .map_or(Ok(()), |terminated| write!(f, ": {terminated}"))
+    }
+}
+
+/// What a number of the peer is called here, for the trace; nothing when it keeps its name.
+struct Called<'a> {
+    snapshot: &'a Snapshot,
+    from: &'a UriFacts<'a>,
+    id: PeerId,
+}
+
+impl core::fmt::Display for Called<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.snapshot.caller_here(self.from, self.id) {
+            Some(caller) => {
+                let there = Shown(self.from.user.unwrap_or_default());
+                write!(f, ", {there} is {caller} by {}", caller.rule)
+            }
+            None => Ok(()),
+        }
     }
 }
 
