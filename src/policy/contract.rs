@@ -14,7 +14,7 @@ pub struct Contract {
     pub watched: Option<u32>,
 }
 
-/// Contracts that have a name. The figures are ours: what such servers were seen to bear, not what their makers promise.
+/// Contracts that have a name. The figures are ours: modest guesses of what such servers bear, for want of published figures, not what their makers promise.
 pub const PRESETS: [(&str, Contract); 3] = [
     (
         "sametime",
