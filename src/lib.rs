@@ -8,6 +8,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dialect;
 pub mod engine;
 pub mod event;
 pub mod pki;

@@ -107,6 +107,7 @@ pub fn load_from(path: &Path, world: &dyn World) -> Result<Loaded, Problems> {
         written: main,
     };
     let outcome = resolve(&main, &parts, world);
+    files.extend(outcome.files);
     warnings.extend(outcome.warnings);
     problems.extend(outcome.problems);
     let order = |p: &Problem| {
@@ -211,7 +212,7 @@ fn read<T: DeserializeOwned + Default>(path: &Path, world: &dyn World) -> Result
 }
 
 /// Parses one file. An empty one, or one of comments only, says nothing and is fine.
-fn parse<T: DeserializeOwned + Default>(source: &Source) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned + Default>(source: &Source) -> Result<T, Problem> {
     let bare = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if source.text.lines().all(bare) {
         return Ok(T::default());

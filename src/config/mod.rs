@@ -8,6 +8,7 @@ pub mod at;
 pub mod error;
 pub mod keys;
 pub mod load;
+pub mod mappings;
 pub mod plan;
 pub mod resolve;
 pub mod schema;

@@ -207,7 +207,7 @@ impl Engine {
             return false;
         }
         resource.body = body.clone();
-        resource.version = resource.version.wrapping_add(1);
+        resource.version = resource.version.wrapping_add(1).max(1);
         self.compare_with_delivered(now, id);
         true
     }

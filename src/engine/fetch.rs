@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Whether a peer may yet say something of a presentity of which it has said nothing.
-    fn is_unheard(&self, resource: SlotId) -> bool {
+    pub(super) fn is_unheard(&self, resource: SlotId) -> bool {
         let Some(entry) = self.presence.resources.get(resource) else {
             return false;
         };

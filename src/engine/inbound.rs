@@ -109,6 +109,9 @@ impl Engine {
             Ok(essentials) => essentials,
             Err(problem) => return self.answer_malformed(source, view, &problem),
         };
+        if essentials.method.as_bytes() == b"BENOTIFY" {
+            return self.on_benotify(now, source, view, &essentials);
+        }
         let key = ServerKey {
             branch: essentials.via.branch().unwrap_or_default(),
             sent_by: essentials.via.sent_by(),
@@ -290,6 +293,29 @@ impl Engine {
         }
     }
 
+    /// A notification that nobody answers, from a peer that was told it may.
+    fn on_benotify(&mut self, now: Now, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
+        let context = self.context(source, view, essentials);
+        let allowed = self.decide(source, view, essentials, &context, Seen::default(), &mut ());
+        let Ok(Decision::Allow(allow)) = allowed else {
+            self.counters.refused += 1;
+            return;
+        };
+        match (context.kind, allow.target) {
+            (InDialogKind::Upstream(id), _) => {
+                if self.snapshot.dialect(allow.dialect).is_some_and(|d| d.sip.benotify) {
+                    self.on_unanswered_notify(now, view, essentials, id);
+                }
+            }
+            (InDialogKind::Through, Target::Dialog(party)) => {
+                if let Some(to) = self.next_in_dialog(party, view, context.own_routes) {
+                    self.forward_ack(view, essentials, to, context.own_routes);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn not_understood(&self, request: &Request<'_>, allow: &Allow) -> Option<Vec<u8>> {
         let here = matches!(allow.target, Target::Local { .. } | Target::Bridge);
         let names: &[Name] = if here {
@@ -311,7 +337,13 @@ impl Engine {
                 continue;
             }
             for option in request.view.items(*name) {
-                if !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(option)) {
+                let known = UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(option));
+                if !known
+                    && !self
+                        .snapshot
+                        .dialect(allow.dialect)
+                        .is_some_and(|d| d.sip.understands(option))
+                {
                     if !unknown.is_empty() {
                         unknown.extend_from_slice(b", ");
                     }

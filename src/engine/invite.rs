@@ -53,6 +53,13 @@ impl Engine {
         self.buffers.put_back(buffer);
     }
 
+    /// The branch of a request that has no transaction, since nobody answers it.
+    pub(super) fn lone_branch(&mut self) -> [u8; 26] {
+        let mut branch = *b"z9hG4bKack0000000000000000";
+        branch[10..].copy_from_slice(&self.random.token::<16>());
+        branch
+    }
+
     /// The ACK for a 2xx has no transaction: it follows the route set with a branch of its own.
     pub(super) fn forward_ack(
         &mut self,
@@ -61,9 +68,7 @@ impl Engine {
         to: Destination,
         drop_routes: usize,
     ) {
-        let branch = self.random.token::<16>();
-        let mut cookie = *b"z9hG4bKack0000000000000000";
-        cookie[10..].copy_from_slice(&branch);
+        let cookie = self.lone_branch();
         let via = self.via_value(to, &cookie);
         let mut buffer = self.buffers.take();
         let plan = write::Forward {

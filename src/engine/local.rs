@@ -30,7 +30,10 @@ impl Engine {
         };
         match method {
             b"PUBLISH" => self.on_publish(now, request, &aor, allow.dialect),
-            b"SUBSCRIBE" => self.on_subscribe(now, request, allow.who, |engine| engine.local_resource(&aor)),
+            b"SUBSCRIBE" => {
+                let watcher = (allow.who, allow.dialect);
+                self.on_subscribe(now, request, watcher, |engine| engine.local_resource(&aor));
+            }
             b"MESSAGE" => self.on_local_message(now, request, &aor),
             b"OPTIONS" => self.answer_options(now, request),
             b"NOTIFY" => self.answer(now, request, Answer::new(481, phrase(481))),
@@ -134,7 +137,8 @@ impl Engine {
         let (Some(watcher), Some(presentity)) = (watcher, self.target_aor(request)) else {
             return self.answer(now, request, Answer::new(404, phrase(404)));
         };
-        self.on_subscribe(now, request, who, |engine| {
+        // The dialect of the decision is the far side's; a user is shown what its own side speaks.
+        self.on_subscribe(now, request, (who, self.own_dialect(who)), |engine| {
             engine.remote_resource(now, peer, set, &watcher, &presentity)
         });
     }

@@ -34,6 +34,7 @@ mod reload;
 mod reply;
 mod reuse;
 mod route_token;
+mod showing;
 mod sides;
 mod slots;
 mod status;
@@ -42,6 +43,8 @@ mod timers;
 mod undo;
 mod upstream;
 
+#[cfg(test)]
+mod dialect_tests;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! when the answer is in, latest state only.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::commit::Promise;
 use super::forward::{Owner, is_reliable};
 use super::reach::{Origin, Reach};
 use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
+use super::showing::{Offered, Showing, Shown};
 use super::slots::SlotId;
 use super::subscription::{Subscription, Tag};
 use super::timers::Kind;
@@ -17,7 +19,7 @@ use super::undo::Undo;
 use super::{Engine, record};
 use crate::event::{Pacing, Package, Reason, SubscriptionState};
 use crate::policy::Party;
-use crate::presence::PIDF;
+use crate::policy::snapshot::DialectId;
 use crate::sip::dialog::{Dialog, Parts};
 use crate::sip::field::{EventHeader, NameAddr, parse_expires};
 use crate::sip::header::Name;
@@ -36,25 +38,39 @@ const CSEQ_MARGIN: u32 = 16;
 
 impl Engine {
     /// What a SUBSCRIBE must say before anything is made of it. `Err(())` means it has been answered.
-    fn read_subscribe(&mut self, now: Now, request: &Request<'_>) -> Result<u32, ()> {
+    fn read_subscribe(&mut self, now: Now, request: &Request<'_>, before: Showing) -> Result<Wanted, ()> {
         let view = request.view;
         let package = match view.header(Name::Event).map(EventHeader::parse) {
             Some(Ok(event)) => Package::from_name(event.package),
             _ => None,
         };
-        let Some(package) = package else {
+        if package.is_none() {
             self.bad_event(now, request);
             return Err(());
+        }
+        let Some(dialect) = self.snapshot.dialect(before.dialect).cloned() else {
+            return Err(());
         };
-        if package.negotiate(view.headers(Name::Accept)).is_none() {
-            let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
+        // A refresh that names no types goes on with what was agreed.
+        let again = request.essentials.to.tag().is_some() && view.header(Name::Accept).is_none();
+        let format = match again {
+            true => Some(before.format),
+            false => dialect.choose(view.headers(Name::Accept)),
+        };
+        let Some(format) = format else {
+            let accept = dialect.accept();
+            let headers: [(&[u8], &[u8]); 1] = [(b"Accept", accept.as_bytes())];
             self.answer(now, request, Answer::new(406, phrase(406)).with(&headers));
             return Err(());
-        }
+        };
         let settings = &self.snapshot.presence;
         let (min, max) = (seconds(settings.min_expires), seconds(settings.max_expires));
+        let usual = match dialect.sip.subscription_s {
+            0 => seconds(settings.default_expires),
+            s => s,
+        };
         let wanted = match view.header(Name::Expires).map(parse_expires).transpose() {
-            Ok(wanted) => wanted.unwrap_or(seconds(settings.default_expires)),
+            Ok(wanted) => wanted.unwrap_or(usual),
             Err(problem) => {
                 self.answer_problem(now, request, &problem);
                 return Err(());
@@ -72,7 +88,19 @@ impl Engine {
             self.answer_store_failure(now, request);
             return Err(());
         }
-        Ok(wanted.min(max))
+        let offered = Offered::of(request, &dialect);
+        let showing = Showing {
+            dialect: before.dialect,
+            format,
+            unanswered: offered.unanswered,
+            extends: offered.extends,
+        };
+        let expires_s = wanted.min(max);
+        Ok(Wanted {
+            expires_s,
+            showing,
+            offered,
+        })
     }
 
     /// Checks a SUBSCRIBE that opens a dialog, then asks `resource` what it is about.
@@ -80,14 +108,19 @@ impl Engine {
         &mut self,
         now: Now,
         request: &Request<'_>,
-        party: Party,
+        (party, dialect): (Party, DialectId),
         resource: impl FnOnce(&mut Self) -> SlotId,
     ) {
-        let Ok(expires_s) = self.read_subscribe(now, request) else {
+        let before = Showing {
+            dialect,
+            ..Showing::default()
+        };
+        let Ok(wanted) = self.read_subscribe(now, request, before) else {
             return;
         };
+        let expires_s = wanted.expires_s;
         let dialog_tag = self.random.token::<16>();
-        let dialog = match self.dialog_of(request, &dialog_tag) {
+        let dialog = match self.dialog_of(request, &dialog_tag, dialect) {
             Ok(dialog) => dialog,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
@@ -109,6 +142,7 @@ impl Engine {
                 party,
                 origin: request.source.into(),
             },
+            showing: wanted.showing,
             expires_wall_ms: now.wall_ms + u64::from(expires_s) * 1000,
             cseq_ceiling: CSEQ_BLOCK,
             pacing: Pacing::default(),
@@ -129,16 +163,24 @@ impl Engine {
                 .arm(now.mono_ms + u64::from(expires_s) * 1000, Kind::Subscription, id);
         }
         self.or_undo(Undo::NewSubscription(id));
-        self.confirm_subscription(now, request, id, expires_s, &dialog_tag);
+        self.confirm_subscription(now, request, id, &wanted);
     }
 
-    fn dialog_of(&self, request: &Request<'_>, tag: &Tag) -> Result<Dialog, Malformed> {
+    fn dialog_of(&self, request: &Request<'_>, tag: &Tag, dialect: DialectId) -> Result<Dialog, Malformed> {
         let (view, e) = (request.view, request.essentials);
+        let keeps = self.snapshot.dialect(dialect).is_some_and(|d| d.sip.keep_epid);
         let contact = view.items(Name::Contact).next();
         let contact = contact.ok_or(Malformed::header(Name::Contact, "a SUBSCRIBE needs one"))?;
         let target = NameAddr::parse(contact)?.uri;
         let local = view.header(Name::To).unwrap_or_default();
-        let remote = without_tag(view.header(Name::From).unwrap_or_default());
+        let from = view.header(Name::From).unwrap_or_default();
+        let kept;
+        let remote = if keeps {
+            kept = with_endpoint(from);
+            &kept
+        } else {
+            without_tag(from)
+        };
         let parts = Parts {
             call_id: e.call_id,
             local: without_tag(local),
@@ -151,16 +193,34 @@ impl Engine {
         Dialog::new(&parts, 0, Some(e.cseq.number))
     }
 
-    fn confirm_subscription(&mut self, now: Now, request: &Request<'_>, id: SlotId, expires_s: u32, tag: &Tag) {
-        let expires = expires_s.to_string();
+    fn confirm_subscription(&mut self, now: Now, request: &Request<'_>, id: SlotId, wanted: &Wanted) {
+        let Some(subscription) = self.presence.subscriptions.get(id) else {
+            return;
+        };
+        let (tag, resource) = (subscription.tag, subscription.resource);
+        let piggybacked = wanted.offered.piggyback && !self.is_unheard(resource);
+        let expires = wanted.expires_s.to_string();
         let reach = Reach {
             party: Party::User(crate::policy::UserId(0)),
             origin: request.source.into(),
         };
         let towards = self.reply_path(&reach);
         let contact = self.own_uri(towards, b"", false);
-        let headers: [(&[u8], &[u8]); 2] = [(b"Expires", expires.as_bytes()), (b"Contact", &contact)];
-        let answer = Answer::new(200, "OK").with(&headers).tag(tag);
+        let supported = wanted.offered.supported(piggybacked);
+        let first = piggybacked.then(|| self.piggyback(id, wanted)).flatten();
+        let mut headers: SmallVec<[(&[u8], &[u8]); 6]> = SmallVec::new();
+        headers.push((b"Expires", expires.as_bytes()));
+        headers.push((b"Contact", &contact));
+        if !supported.is_empty() {
+            headers.push((b"Supported", supported.as_bytes()));
+        }
+        if let Some(first) = &first {
+            headers.push((b"Event", b"presence"));
+            headers.push((b"Subscription-State", first.state.as_bytes()));
+            headers.push((b"ms-piggyback-cseq", first.cseq.as_bytes()));
+        }
+        let mut answer = Answer::new(200, "OK").with(&headers).tag(&tag);
+        answer.body = first.as_ref().map(|f| (f.shown.media.as_bytes(), &f.shown.body[..]));
         let reply = self.reply_to(request, answer);
         if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
             subscription.unconfirmed = subscription.unconfirmed.saturating_add(1);
@@ -169,14 +229,39 @@ impl Engine {
         self.promise(now, Promise::Notify(id));
     }
 
+    fn piggyback(&mut self, id: SlotId, wanted: &Wanted) -> Option<Piggyback> {
+        let resource = self.presence.subscriptions.get(id)?.resource;
+        let shown = self.shown_to(resource, wanted.showing)?;
+        let subscription = self.presence.subscriptions.get_mut(id)?;
+        (subscription.sent, subscription.owed, subscription.dirty) = (shown.version, false, false);
+        let cseq = subscription.dialog.next_cseq().to_string();
+        let state = match wanted.expires_s {
+            0 => "terminated;reason=timeout".to_owned(),
+            s => format!("active;expires={s}"),
+        };
+        Some(Piggyback { shown, state, cseq })
+    }
+
     /// The 2xx to a SUBSCRIBE has gone; its NOTIFY follows.
     pub(super) fn confirmed(&mut self, now: Now, id: SlotId) {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
         subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+        if !subscription.owed && subscription.sent != 0 && subscription.unconfirmed == 0 {
+            return self.after_piggyback(now, id);
+        }
         if !self.fetch_waits(now, id) {
             self.notify_now(now, id);
+        }
+    }
+
+    /// The first notification has gone with the answer.
+    fn after_piggyback(&mut self, now: Now, id: SlotId) {
+        match self.presence.subscriptions.get(id) {
+            Some(subscription) if subscription.ending.is_some() => self.remove_subscription(id),
+            Some(_) => self.after_notify(now, id),
+            None => {}
         }
     }
 
@@ -214,18 +299,22 @@ impl Engine {
         if subscription.ending.is_some() {
             return self.answer(now, request, Answer::new(481, phrase(481)));
         }
-        if !subscription.dialog.take_remote_cseq(request.essentials.cseq.number) {
+        let may_fall = |d: &DialectId| self.snapshot.dialect(*d).is_some_and(|d| d.sip.cseq_may_fall);
+        if !subscription.dialog.take_remote_cseq(request.essentials.cseq.number)
+            && !may_fall(&subscription.showing.dialect)
+        {
             return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
         }
-        let tag = subscription.tag;
-        let Ok(expires_s) = self.read_subscribe(now, request) else {
+        let (tag, before) = (subscription.tag, subscription.showing);
+        let Ok(wanted) = self.read_subscribe(now, request, before) else {
             return;
         };
+        let expires_s = wanted.expires_s;
         let born = self.moment();
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
-        subscription.born = born;
+        (subscription.born, subscription.showing) = (born, wanted.showing);
         let resource = subscription.resource;
         let undo = Undo::Refresh {
             subscription: id,
@@ -253,7 +342,7 @@ impl Engine {
         if expires_s > 0 {
             self.upstream_wanted(now, resource);
         }
-        self.confirm_subscription(now, request, id, expires_s, &tag);
+        self.confirm_subscription(now, request, id, &wanted);
     }
 
     pub(super) fn persist_subscription(&mut self, id: SlotId) {
@@ -275,7 +364,14 @@ impl Engine {
             .and_then(|id| self.upstreams.slots.get(id))
             .map(|u| &u.key);
         let party = self.party_name(subscription.reach.party);
-        Some(record::subscription(subscription, &resource.aor, upstream, party))
+        let dialect = self.snapshot.dialect(subscription.showing.dialect)?;
+        Some(record::subscription(
+            subscription,
+            &resource.aor,
+            upstream,
+            party,
+            &dialect.name,
+        ))
     }
 
     /// The resource has a new state for this subscription: now, or when pacing and the NOTIFY in flight allow.
@@ -291,6 +387,12 @@ impl Engine {
         if subscription.in_flight || subscription.unconfirmed > 0 || subscription.ending.is_some() {
             return;
         }
+        if self.makes_no_difference(id) {
+            return;
+        }
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
         match subscription.pacing.try_send(now.mono_ms, min_interval) {
             Ok(()) => self.notify_now(now, id),
             Err(at) => self.wheel.arm(at, Kind::Subscription, id),
@@ -309,6 +411,15 @@ impl Engine {
             (true, Some(flow)) => Destination::Flow(flow),
             _ => self.destination(&subscription.reach, subscription.dialog.next_uri()),
         };
+        self.extend(now, id);
+        let unanswered = self
+            .presence
+            .subscriptions
+            .get(id)
+            .is_some_and(|s| s.showing.unanswered);
+        if unanswered && is_reliable(to) {
+            return self.notify_unanswered(now, id, to);
+        }
         let (client, branch) = self.layer.reserve(false, id.pack(Owner::Notify as u8));
         let Some((wire, past_ceiling)) = self.write_notify(now, id, to, branch.as_bytes()) else {
             self.layer.abandon(client);
@@ -326,13 +437,57 @@ impl Engine {
         self.layer.send(now, client, to, wire, reliable);
     }
 
+    /// BENOTIFY: sent, and that is all that will ever be known of it.
+    fn notify_unanswered(&mut self, now: Now, id: SlotId, to: Destination) {
+        let branch = self.lone_branch();
+        let Some((wire, past_ceiling)) = self.write_notify(now, id, to, &branch) else {
+            return;
+        };
+        if past_ceiling {
+            self.persist_subscription(id);
+        }
+        self.counters.notifies += 1;
+        self.send_raw(to, wire);
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+            subscription.in_flight = false;
+            if subscription.ending.is_some() {
+                self.remove_subscription(id);
+            }
+        }
+    }
+
+    /// Where it was agreed, notifying lengthens the subscription once half of it is over.
+    fn extend(&mut self, now: Now, id: SlotId) {
+        let Some(subscription) = self.presence.subscriptions.get(id) else {
+            return;
+        };
+        if !subscription.showing.extends || subscription.ending.is_some() {
+            return;
+        }
+        let dialect = self.snapshot.dialect(subscription.showing.dialect);
+        let settings = &self.snapshot.presence;
+        let usual = dialect
+            .map_or(0, |d| d.sip.subscription_s)
+            .max(seconds(settings.default_expires));
+        let full_ms = u64::from(usual.min(seconds(settings.max_expires))) * 1000;
+        if subscription.expires_wall_ms.saturating_sub(now.wall_ms) > full_ms / 2 {
+            return;
+        }
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+            subscription.expires_wall_ms = now.wall_ms + full_ms;
+        }
+        self.wheel.arm(now.mono_ms + full_ms, Kind::Subscription, id);
+        self.persist_subscription(id);
+    }
+
     /// Renders a NOTIFY; also says whether the reserved block of sequence numbers was used up.
     fn write_notify(&mut self, now: Now, id: SlotId, to: Destination, branch: &[u8]) -> Option<(Bytes, bool)> {
         let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
+        let subscription = self.presence.subscriptions.get(id)?;
+        let shown = self.shown_to(subscription.resource, subscription.showing)?;
         let subscription = self.presence.subscriptions.get_mut(id)?;
-        let resource = self.presence.resources.get(subscription.resource)?;
         let left = subscription.expires_wall_ms.saturating_sub(now.wall_ms).div_ceil(1000);
         let state = match subscription.ending {
             Some(reason) => SubscriptionState::Terminated {
@@ -349,11 +504,15 @@ impl Engine {
         subscription.in_flight = true;
         subscription.dirty = false;
         subscription.owed = false;
-        subscription.sent = resource.version;
-        let mut request = write::Request::start(&mut buffer, b"NOTIFY", subscription.dialog.request_uri())
+        subscription.sent = shown.version;
+        let (method, cseq_method): (&[u8], &[u8]) = match subscription.showing.unanswered && is_reliable(to) {
+            true => (b"BENOTIFY", b" BENOTIFY"),
+            false => (b"NOTIFY", b" NOTIFY"),
+        };
+        let mut request = write::Request::start(&mut buffer, method, subscription.dialog.request_uri())
             .header(b"Via", &via)
             .lines(subscription.dialog.lines())
-            .number(b"CSeq", u64::from(cseq), b" NOTIFY")
+            .number(b"CSeq", u64::from(cseq), cseq_method)
             .header(b"Max-Forwards", b"70")
             .header(b"Contact", &contact);
         request = match &subscription.event_id {
@@ -362,7 +521,7 @@ impl Engine {
         };
         request
             .display(b"Subscription-State", &state)
-            .body(Some((PIDF.as_bytes(), &resource.body)));
+            .body(Some((shown.media.as_bytes(), &shown.body)));
         Some((self.buffers.finish(buffer), past_ceiling))
     }
 
@@ -384,7 +543,7 @@ impl Engine {
             (200..300, _) => self.after_notify(now, id),
             // RFC 6665 section 4.2.2: an error without Retry-After ends the subscription.
             (_, Some(seconds)) if !ended => {
-                subscription.dirty = true;
+                (subscription.dirty, subscription.sent) = (true, 0);
                 self.wheel.arm(
                     now.mono_ms + u64::from(seconds.clamp(1, 600)) * 1000,
                     Kind::Subscription,
@@ -419,7 +578,7 @@ impl Engine {
         if std::mem::take(&mut subscription.by_datagram) {
             self.presence.unanswered -= 1;
         }
-        subscription.dirty = true;
+        (subscription.dirty, subscription.sent) = (true, 0);
         if subscription.ending.is_some() {
             return self.remove_subscription(id);
         }
@@ -476,6 +635,32 @@ impl Engine {
     pub fn awaits_watchers(&self) -> bool {
         self.presence.subscriptions.iter().any(|(_, s)| s.in_flight)
     }
+}
+
+/// What a SUBSCRIBE asks for.
+struct Wanted {
+    expires_s: u32,
+    showing: Showing,
+    offered: Offered,
+}
+
+/// The first notification inside the answer.
+struct Piggyback {
+    shown: Shown,
+    /// Subscription-State.
+    state: String,
+    /// The sequence number of the notification it stands for.
+    cseq: String,
+}
+
+/// A From value without its tag but with its `epid`, which names the endpoint: requests in the dialog carry it back.
+pub(super) fn with_endpoint(value: &[u8]) -> Vec<u8> {
+    let mut out = without_tag(value).to_vec();
+    if let Some(epid) = NameAddr::parse(value).ok().and_then(|a| a.params.get(b"epid")) {
+        out.extend_from_slice(b";epid=");
+        out.extend_from_slice(epid);
+    }
+    out
 }
 
 /// A From or To value without its tag: the address in brackets, as requests of ours carry it.

@@ -423,6 +423,7 @@ impl Engine {
         }
         if !first {
             self.upstreams_return(now, peer);
+            self.repeat_unanswered(peer);
         }
     }
 }

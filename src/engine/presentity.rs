@@ -3,6 +3,7 @@
 //! A local presentity is composed of its publications, or derived from its registration while there is none. A remote
 //! one is what an upstream subscription brings. Fan-out goes in slices, so that ten thousand watchers starve nobody.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) struct Resource {
     pub(super) body: Bytes,
     /// Rises with every change of `body`.
     pub(super) version: u32,
+    /// What dialects make of it.
+    pub(super) rendered: Vec<super::showing::Rendered>,
     pub(super) watchers: Vec<SlotId>,
     /// A fan-out is queued already.
     queued: bool,
@@ -151,6 +154,7 @@ impl Engine {
             upstream,
             body,
             version: 1,
+            rendered: Vec::new(),
             watchers: Vec::new(),
             queued: false,
             coming: None,
@@ -171,24 +175,18 @@ impl Engine {
             Ok(expires) => expires,
             Err(problem) => return self.answer_problem(now, request, &problem),
         };
-        if !view.body().is_empty()
-            && !view
-                .header(Name::ContentType)
-                .is_some_and(|t| MediaType::parse(t).is(PIDF))
-        {
-            let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
-            return self.answer(now, request, Answer::new(415, phrase(415)).with(&headers));
-        }
+        let Ok(body) = self.published(now, request, aor, dialect) else {
+            return;
+        };
         if self.journal.is_broken() {
             return self.answer_store_failure(now, request);
         }
-        let document = (!view.body().is_empty()).then(|| Document::parse(view.body()));
+        let document = (!body.is_empty()).then(|| Document::parse(&body));
         // A body about somebody else must not change anybody; what does not parse is refused later, as 400.
         if matches!(&document, Some(Ok(document)) if !document.is_about(aor)) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
-        let dialects = &self.snapshot.dialects;
-        let dialect = dialects.get(usize::from(dialect.0)).cloned().unwrap_or_default();
+        let dialect = self.snapshot.dialect(dialect).cloned();
         let mut tags = view.headers(Name::SipIfMatch);
         let mut if_match = tags.next().map(|v| String::from_utf8_lossy(v).into_owned());
         if let (Some(tag), Some(_)) = (&mut if_match, tags.next()) {
@@ -198,9 +196,9 @@ impl Engine {
         let publish = Publish {
             if_match: if_match.as_deref(),
             expires_s,
-            body: view.body(),
+            body: &body,
             document,
-            dialect: &dialect,
+            dialect: dialect.as_ref().map_or("rfc", |d| &d.name),
         };
         let limits = self.publication_limits();
         let id = self.local_resource(aor);
@@ -214,6 +212,39 @@ impl Engine {
                 self.forget_if_idle(id);
             }
         }
+    }
+
+    /// The body of a PUBLISH as it is kept: PIDF. `Err(())` means that the request has been answered.
+    fn published<'r>(
+        &mut self,
+        now: Now,
+        request: &Request<'r>,
+        aor: &Aor,
+        dialect: DialectId,
+    ) -> Result<Cow<'r, [u8]>, ()> {
+        let body = request.view.body();
+        let content_type = request.view.header(Name::ContentType).unwrap_or_default();
+        let Some(dialect) = self.snapshot.dialect(dialect).filter(|_| !body.is_empty()).cloned() else {
+            return Ok(Cow::Borrowed(body));
+        };
+        if dialect.is_verbatim() && MediaType::parse(content_type).is(PIDF) {
+            return Ok(Cow::Borrowed(body));
+        }
+        let refusal = match dialect.is_verbatim() {
+            true => None,
+            false => match dialect.import(content_type, &aor.to_uri(), body) {
+                Ok(imported) => return Ok(imported.pidf),
+                Err(refusal) => Some(refusal),
+            },
+        };
+        let accept = dialect.accept();
+        let status = refusal.as_ref().map_or(415, |r| r.status);
+        let what = refusal.map_or_else(|| "the media type is not taken".into(), |r| r.what.replace('"', "'"));
+        let warning = format!("399 {} \"{what}\"", self.host());
+        let headers: [(&[u8], &[u8]); 2] = [(b"Warning", warning.as_bytes()), (b"Accept", accept.as_bytes())];
+        let used = 1 + usize::from(status == 415);
+        self.answer(now, request, Answer::new(status, phrase(status)).with(&headers[..used]));
+        Err(())
     }
 
     fn publication_limits(&self) -> Limits {
@@ -355,7 +386,8 @@ impl Engine {
             return;
         }
         resource.body = body;
-        resource.version = resource.version.wrapping_add(1);
+        // 0 is what nobody has seen.
+        resource.version = resource.version.wrapping_add(1).max(1);
         self.repeat_to_all(id);
     }
 

@@ -14,10 +14,12 @@ use super::delivered::Delivered;
 use super::messages::Stored;
 use super::reach::{Origin, Reach};
 use super::registrar::Binding;
+use super::showing::Showing;
 use super::slots::SlotId;
 use super::subscription::{Restored, Subscription};
 use super::timers::Kind;
 use super::upstream::{Key, Upstream};
+use crate::dialect::Format;
 use crate::event::publication::{Entry, Kept};
 use crate::policy::{Party, Snapshot};
 use crate::sip::dialog::Dialog;
@@ -297,6 +299,7 @@ pub(super) fn subscription(
     resource: &Aor,
     upstream: Option<&Key>,
     party: PartyName<'_>,
+    dialect: &str,
 ) -> Box<[u8]> {
     let peer_view = upstream.map(upstream_key).unwrap_or_default();
     let mut writer = Writer::new();
@@ -308,7 +311,13 @@ pub(super) fn subscription(
         .origin(&s.reach.origin)
         .number(s.expires_wall_ms)
         .number(u64::from(s.cseq_ceiling));
-    dialog_fields(&mut writer, Some(&s.dialog)).number(s.born).done()
+    let showing = s.showing;
+    dialog_fields(&mut writer, Some(&s.dialog))
+        .number(s.born)
+        .bytes(dialect.as_bytes())
+        .bytes(showing.format.name().as_bytes())
+        .number(u64::from(showing.unanswered) | u64::from(showing.extends) << 1)
+        .done()
 }
 
 pub(super) fn upstream(u: &Upstream, peer: &str) -> Box<[u8]> {
@@ -476,6 +485,7 @@ impl Engine {
         let (event_id, name) = (r.bytes()?, r.text()?);
         let (origin, expires_wall_ms, ceiling) = (r.origin()?, r.number()?, r.small()?);
         let (dialog, born) = (read_dialog(r, ceiling)??, r.number()?);
+        let showing = self.read_showing(r)?;
         let Some(party) = party(&self.snapshot, name).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
@@ -492,6 +502,7 @@ impl Engine {
             dialog,
             event_id: (!event_id.is_empty()).then(|| event_id.into()),
             reach,
+            showing,
             expires_wall_ms,
             cseq_ceiling: ceiling,
             born,
@@ -500,6 +511,20 @@ impl Engine {
         self.wheel
             .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Subscription, id);
         Some(true)
+    }
+
+    /// A dialect that is gone leaves its watchers with plain PIDF.
+    fn read_showing(&self, r: &mut Reader<'_>) -> Option<Showing> {
+        let (dialect, format, flags) = (r.text()?, r.text()?, r.number()?);
+        Some(match self.snapshot.dialect_named(dialect) {
+            Some(dialect) => Showing {
+                dialect,
+                format: Format::named(format)?,
+                unanswered: flags & 1 != 0,
+                extends: flags & 2 != 0,
+            },
+            None => Showing::default(),
+        })
     }
 
     /// The resource that an upstream record feeds.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::showing::Showing;
 use super::slots::SlotId;
 use super::{Engine, Output, record};
 use crate::config::plan::{Plan, Withdrawn};
@@ -28,12 +29,15 @@ impl Engine {
         let peers = plan.kept_peers().collect();
         self.outputs.push_back(Output::Reloaded { peers });
         let old = std::mem::replace(&mut self.snapshot, next);
-        self.follow_parties(plan);
+        self.follow_parties(plan, &old);
         self.follow_flows(plan, &old);
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);
         self.rates.follow(plan);
         self.forget_users(now, plan, &old);
+        if old.dialects != self.snapshot.dialects {
+            self.render_again();
+        }
         if old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();
         }
@@ -63,7 +67,7 @@ impl Engine {
     }
 
     /// Subscriptions follow their watchers to their new ids; whoever has none has been dismissed.
-    fn follow_parties(&mut self, plan: &Plan) {
+    fn follow_parties(&mut self, plan: &Plan, old: &Snapshot) {
         let ids: Vec<SlotId> = self.presence.subscriptions.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
@@ -72,6 +76,15 @@ impl Engine {
                     Party::Peer(id) => Party::Peer(plan.peer(id).unwrap_or(PeerId(u16::MAX))),
                     Party::User(id) => Party::User(plan.user(id).unwrap_or(UserId(u32::MAX))),
                 };
+                let (showing, who) = (subscription.showing, *party);
+                if showing != Showing::default() {
+                    let showing = self.followed(showing, who, old);
+                    self.presence
+                        .subscriptions
+                        .get_mut(id)
+                        .into_iter()
+                        .for_each(|s| s.showing = showing);
+                }
             }
         }
         self.presence.count_held();

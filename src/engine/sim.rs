@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Engine, Input, ListenerAddress, Output, Setup};
 use crate::sip::digest;
 use crate::sip::message::Framing;
-use crate::sip::net::{Destination, ListenerId, Source, Transport};
+use crate::sip::net::{Destination, FlowId, ListenerId, Source, Transport};
 use crate::sip::random::Random;
 use crate::sip::time::Now;
 
@@ -45,6 +45,8 @@ pub(super) struct Sim {
     /// Messages that left, with where they went, in order.
     pub(super) sent: Vec<(SocketAddr, String)>,
     snapshot: Arc<crate::policy::Snapshot>,
+    /// Open connections.
+    flows: BTreeMap<FlowId, SocketAddr>,
     numbers: u64,
 }
 
@@ -74,6 +76,14 @@ impl Sim {
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 
+    /// With a peer over TCP that speaks a dialect.
+    pub(super) fn speaking(dialect: &str) -> Self {
+        let settings = format!("probe: \"off\", dialect: {dialect}");
+        let config = CONFIG.replace("transport: udp, next_hop", "transport: tcp, next_hop");
+        let config = config.replace("probe: \"off\"", &settings) + "notify: { min_interval: 0s }\n";
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
     fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,
@@ -87,6 +97,7 @@ impl Sim {
             prompt: true,
             sent: Vec::new(),
             snapshot,
+            flows: BTreeMap::new(),
             numbers: 0,
         };
         sim.input(Input::Tick);
@@ -129,7 +140,15 @@ impl Sim {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Send { to, wire, .. } => {
-                    let Destination::Datagram { to, .. } = to else { continue };
+                    let to = match to {
+                        Destination::Datagram { to, .. }
+                        | Destination::Peer { to, .. }
+                        | Destination::Contact { to } => to,
+                        Destination::Flow(flow) => match self.flows.get(&flow) {
+                            Some(remote) => *remote,
+                            None => continue,
+                        },
+                    };
                     self.sent.push((to, String::from_utf8_lossy(&wire).into_owned()));
                 }
                 Output::Persist {
@@ -214,6 +233,36 @@ impl Sim {
             source,
             bytes: text.as_bytes(),
             framing: Framing::Datagram,
+        });
+    }
+
+    /// Somebody opens a TCP connection.
+    pub(super) fn open(&mut self, from: &str) -> Source {
+        let flow = FlowId(100 + self.flows.len() as u64);
+        let remote = from.parse().unwrap();
+        self.flows.insert(flow, remote);
+        let source = Source {
+            transport: Transport::Tcp,
+            remote,
+            local: "127.0.0.1:5060".parse().unwrap(),
+            listener: Some(ListenerId(0)),
+            flow: Some(flow),
+        };
+        let identity = Arc::new(crate::policy::Identity::no_tls("TCP carries no certificate"));
+        self.input(Input::Opened {
+            source,
+            identity,
+            peer: None,
+        });
+        source
+    }
+
+    /// A message over an open connection.
+    pub(super) fn receive_over(&mut self, source: Source, text: &str) {
+        self.input(Input::Message {
+            source,
+            bytes: text.as_bytes(),
+            framing: Framing::Stream,
         });
     }
 

@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
 use super::reach::Reach;
+use super::showing::Showing;
 use super::slots::{SlotId, Slots};
 use super::{Engine, record};
 use crate::event::{Pacing, Reason};
@@ -31,6 +32,7 @@ pub(super) struct Subscription {
     pub(super) dialog: Dialog,
     pub(super) event_id: Option<Box<[u8]>>,
     pub(super) reach: Reach,
+    pub(super) showing: Showing,
     pub(super) expires_wall_ms: u64,
     /// The sequence number up to which the store has been told.
     pub(super) cseq_ceiling: u32,
@@ -55,7 +57,8 @@ pub(super) struct Subscription {
 impl Subscription {
     /// Whether the watcher has confirmed a version, and nothing else is due to it.
     pub(super) fn has_seen(&self, version: u32) -> bool {
-        let quiet = !self.in_flight && !self.dirty && !self.owed && self.unconfirmed == 0;
+        let confirms = !self.showing.unanswered;
+        let quiet = confirms && !self.in_flight && !self.dirty && !self.owed && self.unconfirmed == 0;
         quiet && self.sent == version && self.ending.is_none()
     }
 
@@ -209,6 +212,7 @@ pub(super) struct Restored {
     pub(super) dialog: Dialog,
     pub(super) event_id: Option<Box<[u8]>>,
     pub(super) reach: Reach,
+    pub(super) showing: Showing,
     pub(super) expires_wall_ms: u64,
     pub(super) cseq_ceiling: u32,
     pub(super) born: u64,
@@ -223,6 +227,7 @@ impl Engine {
             dialog,
             event_id,
             reach,
+            showing,
             expires_wall_ms,
             cseq_ceiling,
             born,
@@ -236,6 +241,7 @@ impl Engine {
             dialog,
             event_id,
             reach,
+            showing,
             expires_wall_ms,
             cseq_ceiling,
             pacing: Pacing::default(),

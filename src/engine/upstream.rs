@@ -5,6 +5,9 @@
 
 mod kept;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 
@@ -14,6 +17,7 @@ use super::reply::{Answer, Request, phrase};
 use super::slots::{SlotId, Slots};
 use super::timers::Kind;
 use super::{Engine, record};
+use crate::dialect::{Dialect, Refusal};
 use crate::event::subscriber::{Action, Answered, State};
 use crate::event::{Package, Subscriber, SubscriptionState};
 use crate::policy::RouteSetId;
@@ -21,14 +25,14 @@ use crate::presence::{Document, PIDF, pidf};
 use crate::sip::dialog::{Dialog, Parts};
 use crate::sip::field::{EventHeader, MediaType, NameAddr, parse_expires};
 use crate::sip::header::Name;
-use crate::sip::message::{Malformed, View};
+use crate::sip::message::{Essentials, Malformed, View};
 use crate::sip::net::{Destination, PeerId};
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
 use crate::sip::write;
 
 /// Refreshes after a peer's return go out with this much time between them.
-const PACE_MS: u64 = 5;
+pub(super) const PACE_MS: u64 = 5;
 /// A subscription that had to be made anew may bring the state again so soon that nobody need hear of the gap.
 const GRACE_MS: u64 = 2000;
 /// Timer N of RFC 6665: how long the last NOTIFY of a subscription that we end may take.
@@ -189,6 +193,8 @@ impl Engine {
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
         let own = format!("sip:{}", self.host());
+        let accept = self.accepted_of(id);
+        let unanswered = is_reliable(to) && self.dialect_of_upstream(id).is_some_and(|d| d.sip.benotify);
         let upstream = self.upstreams.slots.get_mut(id)?;
         upstream.cseq += 1;
         upstream.to = Some(to);
@@ -214,12 +220,21 @@ impl Engine {
                     .header(b"Call-ID", upstream.call_id.as_bytes())
             }
         };
+        let request = match unanswered {
+            true => request
+                .header(
+                    b"Supported",
+                    b"ms-benotify, ms-piggyback-first-notify, com.microsoft.autoextend",
+                )
+                .header(b"Proxy-Require", b"ms-benotify"),
+            false => request,
+        };
         request
             .number(b"CSeq", u64::from(upstream.cseq), b" SUBSCRIBE")
             .header(b"Max-Forwards", b"70")
             .header(b"Contact", &contact)
             .header(b"Event", b"presence")
-            .header(b"Accept", PIDF.as_bytes())
+            .header(b"Accept", accept.as_bytes())
             .number(b"Expires", u64::from(expires), b"")
             .body(None);
         Some(self.buffers.finish(buffer))
@@ -257,6 +272,29 @@ impl Engine {
         let action = upstream.machine.response(now.mono_ms, answer, &mut self.random);
         self.persist_upstream(id);
         self.act(now, id, action);
+        if status < 300 && !view.body().is_empty() {
+            self.take_piggybacked(now, id, view);
+        }
+    }
+
+    /// The first notification may come inside the answer, from a peer that was told it may.
+    fn take_piggybacked(&mut self, now: Now, id: SlotId, view: &View<'_>) {
+        let Some(cseq) = view.named("ms-piggyback-cseq").next() else {
+            return;
+        };
+        let knows = self.dialect_of_upstream(id).is_some_and(|d| d.sip.piggyback);
+        let cseq = core::str::from_utf8(cseq).ok().and_then(|c| c.trim().parse().ok());
+        let (true, Some(cseq)) = (knows, cseq) else { return };
+        let state = view.header(Name::SubscriptionState).map(SubscriptionState::parse);
+        let Ok(state) = state.unwrap_or(Ok(SubscriptionState::Active(None))) else {
+            return;
+        };
+        if let Some(dialog) = self.upstreams.slots.get_mut(id).and_then(|u| u.dialog.as_mut()) {
+            dialog.take_remote_cseq(cseq);
+        }
+        if let Ok(body) = self.notify_body(now, view, id) {
+            self.take_notify(now, id, state, body);
+        }
     }
 
     /// No answer, or the connection failed.
@@ -273,27 +311,58 @@ impl Engine {
 
     /// A NOTIFY from the peer, which the decision has found to come from it.
     pub(super) fn on_notify(&mut self, now: Now, request: &Request<'_>, id: SlotId) {
-        let (view, e) = (request.view, request.essentials);
+        match self.take_notification(now, request.view, request.essentials, id) {
+            Ok((state, body)) => {
+                self.answer(now, request, Answer::new(200, "OK"));
+                self.take_notify(now, id, state, body);
+            }
+            Err(Unfit::Event) => self.bad_event(now, request),
+            Err(Unfit::Malformed(problem)) => self.answer_problem(now, request, &problem),
+            Err(Unfit::Dialog(status, reason)) => self.answer(now, request, Answer::new(status, reason)),
+            Err(Unfit::Body(refusal)) => {
+                let accept = self.accepted_of(id);
+                let warning = format!("399 {} \"{}\"", self.host(), refusal.what.replace('"', "'"));
+                let headers: [(&[u8], &[u8]); 2] = [(b"Warning", warning.as_bytes()), (b"Accept", accept.as_bytes())];
+                let used = 1 + usize::from(refusal.status == 415);
+                let answer = Answer::new(refusal.status, phrase(refusal.status)).with(&headers[..used]);
+                self.answer(now, request, answer);
+            }
+        }
+    }
+
+    /// A BENOTIFY: as a NOTIFY, but what is unfit is dropped.
+    pub(super) fn on_unanswered_notify(&mut self, now: Now, view: &View<'_>, e: &Essentials<'_>, id: SlotId) {
+        if let Ok((state, body)) = self.take_notification(now, view, e, id) {
+            self.take_notify(now, id, state, body);
+        }
+    }
+
+    /// Judges a notification, and takes what it says of the dialog.
+    fn take_notification(
+        &mut self,
+        now: Now,
+        view: &View<'_>,
+        e: &Essentials<'_>,
+        id: SlotId,
+    ) -> Result<(SubscriptionState, Option<Bytes>), Unfit> {
         let event = view.header(Name::Event).map(EventHeader::parse);
         if !matches!(event, Some(Ok(event)) if Package::from_name(event.package) == Some(Package::Presence)) {
-            return self.bad_event(now, request);
+            return Err(Unfit::Event);
         }
         let state = view
             .header(Name::SubscriptionState)
             .ok_or(Malformed::header(Name::SubscriptionState, "it is missing"));
-        let state = match state.and_then(SubscriptionState::parse) {
-            Ok(state) => state,
-            Err(problem) => return self.answer_problem(now, request, &problem),
-        };
+        let state = state.and_then(SubscriptionState::parse).map_err(Unfit::Malformed)?;
+        let may_fall = self.dialect_of_upstream(id).is_some_and(|d| d.sip.cseq_may_fall);
         let Some(upstream) = self.upstreams.slots.get_mut(id) else {
-            return;
+            return Err(Unfit::Dialog(481, phrase(481)));
         };
         let fits = match &mut upstream.dialog {
             // RFC 3856 section 6.9: of a forked SUBSCRIBE only the first dialog is held.
             Some(dialog) if their_tag(dialog) != e.from.tag() => {
-                return self.answer(now, request, Answer::new(481, phrase(481)));
+                return Err(Unfit::Dialog(481, phrase(481)));
             }
-            Some(dialog) => dialog.take_remote_cseq(e.cseq.number),
+            Some(dialog) => dialog.take_remote_cseq(e.cseq.number) || may_fall,
             // It overtook its 2xx: the NOTIFY itself makes the dialog (RFC 6665 section 4.4.1).
             None => {
                 let routes = view.items(Name::RecordRoute).collect();
@@ -302,47 +371,82 @@ impl Engine {
             }
         };
         if !fits {
-            return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
+            return Err(Unfit::Dialog(500, "CSeq Out of Order"));
         }
         if let (Some(dialog), Some(contact)) = (&mut upstream.dialog, view.items(Name::Contact).next())
             && let Ok(contact) = NameAddr::parse(contact)
         {
             dialog.retarget(contact.uri);
         }
-        let presentity = upstream.key.presentity.clone();
-        match self.notify_body(view, &presentity) {
-            Ok(body) => {
-                self.answer(now, request, Answer::new(200, "OK"));
-                self.take_notify(now, id, state, body);
+        match self.notify_body(now, view, id) {
+            Ok(body) => Ok((state, body)),
+            Err(refusal) => Err(Unfit::Body(refusal)),
+        }
+    }
+
+    fn dialect_of_upstream(&self, id: SlotId) -> Option<&Arc<Dialect>> {
+        let peer = self.upstreams.slots.get(id)?.key.peer;
+        self.snapshot.dialect(self.snapshot.peer(peer)?.dialect)
+    }
+
+    /// What goes into Accept of a subscription at a peer.
+    fn accepted_of(&self, id: SlotId) -> Cow<'static, str> {
+        match self.dialect_of_upstream(id) {
+            Some(dialect) if !dialect.is_verbatim() => Cow::Owned(dialect.accept()),
+            _ => Cow::Borrowed(PIDF),
+        }
+    }
+
+    /// The document a notification carries as it is kept here, `None` if it carries none.
+    fn notify_body(&mut self, now: Now, view: &View<'_>, id: SlotId) -> Result<Option<Bytes>, Refusal> {
+        if view.body().is_empty() {
+            return Ok(None);
+        }
+        let refused = |status, what: &str| Refusal {
+            status,
+            what: what.into(),
+        };
+        let (Some(dialect), Some(upstream)) = (self.dialect_of_upstream(id), self.upstreams.slots.get(id)) else {
+            return Err(refused(481, "the subscription is gone"));
+        };
+        let content_type = view.header(Name::ContentType).unwrap_or_default();
+        if dialect.is_verbatim() {
+            if !MediaType::parse(content_type).is(PIDF) {
+                return Err(refused(415, "only PIDF is taken"));
             }
+            let document = Document::parse(view.body()).map_err(|e| refused(e.status, e.what))?;
+            if !document.is_about(&upstream.key.presentity) {
+                return Err(refused(400, "the document is about somebody else"));
+            }
+            return Ok(Some(Bytes::copy_from_slice(view.body())));
+        }
+        let dialect = Arc::clone(dialect);
+        let entity = upstream.key.presentity.to_uri();
+        match dialect.import(content_type, &entity, view.body()) {
+            Ok(imported) => Ok(Some(Bytes::copy_from_slice(&imported.pidf))),
             Err(refusal) => {
-                let headers: [(&[u8], &[u8]); 1] = [(b"Accept", PIDF.as_bytes())];
-                let used = usize::from(refusal == 415);
-                self.answer(
-                    now,
-                    request,
-                    Answer::new(refusal, phrase(refusal)).with(&headers[..used]),
-                );
+                self.note_unreadable(now, id, &dialect, &refusal);
+                Err(refusal)
             }
         }
     }
 
-    /// The document a NOTIFY carries, `None` if it carries none; the status to refuse it with otherwise.
-    fn notify_body(&self, view: &View<'_>, presentity: &Aor) -> Result<Option<Bytes>, u16> {
-        if view.body().is_empty() {
-            return Ok(None);
+    #[cold]
+    fn note_unreadable(&mut self, now: Now, id: SlotId, dialect: &Dialect, refusal: &Refusal) {
+        let Some(upstream) = self.upstreams.slots.get(id) else {
+            return;
+        };
+        let name = self.peer_name(upstream.key.peer);
+        let about = upstream.key.presentity.to_string();
+        let nowhere = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+        if self.rates.worth_logging(now.mono_ms, nowhere, &name) {
+            let what = &refusal.what;
+            let note = format!(
+                "what peer {name} says of {about} cannot be read as {}: {what}",
+                dialect.name
+            );
+            self.outputs.push_back(super::Output::Log(super::Event::Note(note)));
         }
-        if !view
-            .header(Name::ContentType)
-            .is_some_and(|t| MediaType::parse(t).is(PIDF))
-        {
-            return Err(415);
-        }
-        let document = Document::parse(view.body()).map_err(|e| e.status)?;
-        if !document.is_about(presentity) {
-            return Err(400);
-        }
-        Ok(Some(Bytes::copy_from_slice(view.body())))
     }
 
     fn take_notify(&mut self, now: Now, id: SlotId, state: SubscriptionState, body: Option<Bytes>) {
@@ -527,6 +631,14 @@ impl Engine {
     }
 }
 
+/// Why a notification is not taken.
+enum Unfit {
+    Event,
+    Malformed(Malformed),
+    Dialog(u16, &'static str),
+    Body(Refusal),
+}
+
 /// Their tag in a dialog of ours.
 fn their_tag(dialog: &Dialog) -> Option<&[u8]> {
     let to = dialog
@@ -546,6 +658,7 @@ fn upstream_dialog(
 ) -> Result<Dialog, Malformed> {
     let ours = if theirs == Name::To { Name::From } else { Name::To };
     let remote = view.header(theirs).unwrap_or_default();
+    let endpoint = super::notifier::with_endpoint(remote);
     let local = view.header(ours).unwrap_or_default();
     let contact = view
         .items(Name::Contact)
@@ -555,7 +668,7 @@ fn upstream_dialog(
         call_id: upstream.call_id.as_bytes(),
         local: super::notifier::without_tag(local),
         local_tag: &upstream.tag,
-        remote: super::notifier::without_tag(remote),
+        remote: &endpoint,
         remote_tag: NameAddr::parse(remote)?.tag().unwrap_or_default(),
         target: NameAddr::parse(contact)?.uri,
         routes,

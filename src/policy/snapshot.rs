@@ -12,6 +12,7 @@ use super::routes::Routes;
 use super::rule::{RuleRef, Rules};
 use super::settings::{Admin, Dns, Limits, LocalIdentity, Log, Messages, Presence, Registrar, Store};
 use super::users::{User, UserId, Users};
+use crate::dialect::Dialect;
 use crate::sip::net::{ListenerId, PeerId, Transport};
 
 /// Index of a local domain in the running configuration.
@@ -94,8 +95,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// The incoming access list.
     pub acl: Acl,
-    /// Names of dialects; the index is the [`DialectId`].
-    pub dialects: Vec<Arc<str>>,
+    /// Dialects; the index is the [`DialectId`].
+    pub dialects: Vec<Arc<Dialect>>,
     /// Presence.
     pub presence: Presence,
     /// The registrar.
@@ -135,6 +136,19 @@ impl Snapshot {
     #[must_use]
     pub fn peer_named(&self, name: &str) -> Option<PeerId> {
         self.peers().find(|(_, p)| &*p.name == name).map(|(id, _)| id)
+    }
+
+    /// A dialect's id by its name.
+    #[must_use]
+    pub fn dialect_named(&self, name: &str) -> Option<DialectId> {
+        let at = self.dialects.iter().position(|d| &*d.name == name)?;
+        u16::try_from(at).ok().map(DialectId)
+    }
+
+    /// A dialect by its id; plain `rfc` for an id that is not there.
+    #[must_use]
+    pub fn dialect(&self, id: DialectId) -> Option<&Arc<Dialect>> {
+        self.dialects.get(usize::from(id.0)).or_else(|| self.dialects.first())
     }
 
     /// A listener by its id.

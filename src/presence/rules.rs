@@ -67,7 +67,7 @@ impl Mark {
 }
 
 /// A pattern with `*` for any text. Linear: what stands between stars is taken where it comes first.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, mut pattern)) = pattern.split_once('*') else {
         return pattern == text;
     };

@@ -3,6 +3,7 @@
 //! Goes on after an error, so that one run shows them all; the snapshot exists only when there were none.
 
 mod core_parts;
+mod dialects;
 mod dns;
 mod peers;
 mod services;
@@ -10,12 +11,14 @@ mod terminators;
 mod users;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::at::{At, Place};
 use super::error::{Problem, Source, Warning};
 use super::load::{World, join};
 use super::value::Wrong;
 use super::written::{Main, Part};
+use crate::dialect::Dialect;
 use crate::policy::addresses::PeerAddresses;
 use crate::policy::rule::{RuleRef, Rules};
 use crate::policy::{NameMap, Snapshot};
@@ -40,6 +43,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// What works and is perhaps not meant.
     pub warnings: Vec<Warning>,
+    /// Mapping files that were read.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where a value stands: its file and that file's directory.
@@ -72,6 +77,8 @@ struct Resolver<'w> {
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
     rules: Rules,
+    dialects: Vec<Arc<Dialect>>,
+    files: Vec<PathBuf>,
 }
 
 impl Resolver<'_> {
@@ -115,13 +122,21 @@ pub fn resolve(main: &File<Main>, parts: &[File<Part>], world: &dyn World) -> Ou
         problems: Vec::new(),
         warnings: Vec::new(),
         rules: Rules::default(),
+        dialects: Vec::new(),
+        files: Vec::new(),
     };
     let snapshot = resolver.snapshot(main, parts);
-    let Resolver { problems, warnings, .. } = resolver;
+    let Resolver {
+        problems,
+        warnings,
+        files,
+        ..
+    } = resolver;
     Outcome {
         snapshot: snapshot.filter(|_| problems.is_empty()),
         problems,
         warnings,
+        files,
     }
 }
 
@@ -133,6 +148,7 @@ impl Resolver<'_> {
         let identity = self.identity(here, written.identity.as_ref(), &domains);
         let listeners = self.listeners(here, written.listeners.as_deref());
 
+        self.dialects = self.dialects(here, &written.mappings);
         let peer_files =
             || core::iter::once((here, &written.peers)).chain(parts.iter().map(|p| (Here::of(p), &p.written.peers)));
         let route_files =
@@ -170,7 +186,7 @@ impl Resolver<'_> {
             users,
             routes,
             acl,
-            dialects: self.dialects(),
+            dialects: self.dialects.clone(),
             presence,
             registrar,
             messages,

@@ -14,11 +14,8 @@ use crate::policy::names::NameMap;
 use crate::policy::peer::{Peer, PeerLimits, PeerTls, Pin, Probe, Reuse, Transit};
 use crate::policy::routes::{Pattern, Route, Routes};
 use crate::policy::rule::RuleRef;
-use crate::policy::snapshot::{DialectId, Listener};
+use crate::policy::snapshot::Listener;
 use crate::sip::net::{PeerId, Transport};
-
-/// Dialects that can be named. Their data files come with the peers that need them.
-const DIALECTS: [&str; 1] = ["rfc"];
 
 /// Priority and weight of a route that names none, and of the implicit ones.
 const USUAL: (u16, u16) = (10, 50);
@@ -327,23 +324,6 @@ impl Resolver<'_> {
             self.error(here, written.place, what, "write more than 0 and less than 32s");
         }
         timeout
-    }
-
-    pub(super) fn dialect(&mut self, here: Here<'_>, at: Option<&At<String>>) -> DialectId {
-        let Some(at) = at else { return DialectId::default() };
-        match DIALECTS.iter().position(|d| *d == at.value) {
-            Some(index) => DialectId(u16::try_from(index).unwrap_or_default()),
-            None => {
-                let help = format!("known: {}", DIALECTS.join(", "));
-                self.error(here, at.place, format!("there is no dialect `{}`", at.value), help);
-                DialectId::default()
-            }
-        }
-    }
-
-    /// The names of all dialects; the index is the [`DialectId`].
-    pub(super) fn dialects(&self) -> Vec<Arc<str>> {
-        DIALECTS.iter().map(|d| Arc::from(*d)).collect()
     }
 
     fn transit(&mut self, here: Here<'_>, at: Option<&At<Vec<At<String>>>>) -> Transit {

@@ -12,7 +12,7 @@ mod text;
 pub use choice::{AclEntry, AclSubject, Http, Match, Password, ProbeChoice};
 pub use peers::{Peer, PeerLimits, Probe, Route, Tls, WrittenReuse};
 pub use service::{
-    Admin, Dnd, Dns, Limits, Log, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
+    Admin, Dnd, Dns, Limits, Log, Mappings, Mark, Messages, Notify, PerSource, Presence, Registrar, Store, StoreSync,
     WrittenDigest,
 };
 pub use terminator::{Terminated, TrustedTerminator};
@@ -50,6 +50,8 @@ pub struct Main {
     pub presence: Presence,
     /// NOTIFYs to watchers.
     pub notify: Notify,
+    /// Dialects of our own.
+    pub mappings: Mappings,
     /// The registrar.
     pub registrar: Registrar,
     /// Instant messages.

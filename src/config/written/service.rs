@@ -60,6 +60,15 @@ pub struct Dnd {
     pub marks: Option<Vec<At<Mark>>>,
 }
 
+/// Dialects of our own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mappings {
+    /// A directory with mapping files (`NAME.yaml`): each is a new dialect, or replaces the built-in one of its name.
+    /// Default: none.
+    pub dir: Option<At<String>>,
+}
+
 /// The registrar.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

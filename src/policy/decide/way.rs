@@ -127,7 +127,7 @@ impl<T: Trace> Judge<'_, T> {
             self.pass(Step::Dialect, Verdict::NotConfigured, None, format_args!("plain rfc"));
             return DialectId::default();
         };
-        let name = snapshot.dialects.get(usize::from(peer.dialect.0)).map_or("rfc", |d| d);
+        let name = snapshot.dialect(peer.dialect).map_or("rfc", |d| &d.name);
         self.allow(
             Step::Dialect,
             Some(&peer.rule),

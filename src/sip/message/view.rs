@@ -124,7 +124,7 @@ impl<'a> View<'a> {
     }
 
     /// All header lines in order.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'a>> + use<'a> {
+    pub fn lines(&self) -> impl Iterator<Item = Line<'a>> + Clone + use<'a> {
         let view = *self;
         view.index.slots.iter().map(move |slot| view.line(slot))
     }
@@ -140,7 +140,7 @@ impl<'a> View<'a> {
     }
 
     /// The value of every line of a header.
-    pub fn headers(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn headers(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let view = *self;
         view.index
             .slots

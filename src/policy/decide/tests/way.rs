@@ -116,7 +116,7 @@ fn step_12_dialect() {
         panic!("refused")
     };
     assert_eq!(allow.dialect, DialectId(0));
-    assert_eq!(s.dialects.first().map(|d| &**d), Some("rfc"));
+    assert_eq!(s.dialects.first().map(|d| &*d.name), Some("rfc"));
 }
 
 #[test]
