@@ -42,20 +42,22 @@ fn both_ways(test: &str, family: Family, old: Old) -> Outcome {
     assert_eq!(asks(&mut client, &write(watch, "TLS")), 200, "{}", place.bridge.log());
     let _ = until(&mut server, "NOTIFY").map_err(|e| format!("{e}: {}", place.bridge.log()))?;
 
-    let answering = std::thread::spawn(move || -> Result<String, String> {
+    let answering = std::thread::spawn(move || -> Result<_, String> {
         let text = until(&mut server, "MESSAGE").map_err(|e| e.to_string())?.text();
         // A call: what follows inside it goes by the terminator as well, whatever its Contact says.
         for method in ["INVITE", "BYE"] {
             let _ = until(&mut server, method).map_err(|e| e.to_string())?;
         }
-        Ok(text)
+        // It must outlive its last answer, which it may not have passed on yet.
+        Ok((text, server))
     });
     assert_eq!(alice.message("sip:bob@b.example", "to afar")?.status(), 200);
     let call = alice.call("sip:bob@b.example")?;
     let contact = call.answer.header("Contact").unwrap_or_default();
     assert!(contact.contains(&place.setup.server.to_string()), "{contact}");
     assert_eq!(alice.hang_up(&call)?.status(), 200, "{}", place.bridge.log());
-    assert!(answering.join().map_err(|_| "it panicked")??.contains("to afar"));
+    let (text, _server) = answering.join().map_err(|_| "it panicked")??;
+    assert!(text.contains("to afar"), "{text}");
 
     // `ctl peers` names what it rests on.
     let peers = place.bridge.ctl("peers")?;
