@@ -138,7 +138,7 @@ pub struct Facts<'a> {
     pub ring: bool,
     /// Limits exceeded now.
     pub over: Over,
-    /// Subscriptions that each peer holds here, by [`PeerId`](crate::sip::net::PeerId); shorter than the list of peers where none follows.
+    /// Subscriptions that each peer holds here, by [`PeerId`]; shorter than the list of peers where none follows.
     pub held: &'a [u32],
     /// What we watch at peers; `None` counts as nothing.
     pub watched: Option<&'a dyn Watched>,
