@@ -11,6 +11,7 @@ pub mod config;
 pub mod dialect;
 pub mod engine;
 pub mod event;
+pub mod im;
 pub mod pki;
 pub mod policy;
 pub mod presence;

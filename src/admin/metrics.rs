@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the bridge has counted: field of its status, kind, what it means.
-const COUNTED: [(&str, &str, &str); 15] = [
+const COUNTED: [(&str, &str, &str); 16] = [
     (
         "draining",
         "gauge",
@@ -21,6 +21,11 @@ const COUNTED: [(&str, &str, &str); 15] = [
     ("presentities", "gauge", "Presentities known"),
     ("bindings", "gauge", "Contacts registered"),
     ("stored_messages", "gauge", "Messages kept for absent users"),
+    (
+        "messages_under_way",
+        "gauge",
+        "Messages on their way between parties that speak differently",
+    ),
     ("requests", "counter", "Requests that reached the decision"),
     ("refused", "counter", "Requests refused by the decision"),
     ("forwarded", "counter", "Requests forwarded"),
@@ -82,6 +87,16 @@ pub(super) fn render(answers: &Answers) -> String {
     for peer in peers() {
         let held = number(&peer["connections"]);
         sample(&mut out, "peer_connections", &[("peer", text(&peer["name"]))], held);
+    }
+    family(
+        &mut out,
+        "peer_sessions",
+        "gauge",
+        "Sessions of messages held with the peer",
+    );
+    for peer in peers() {
+        let held = number(&peer["sessions"]);
+        sample(&mut out, "peer_sessions", &[("peer", text(&peer["name"]))], held);
     }
     let name = "certificates_refused_total";
     family(&mut out, name, "counter", "Certificates refused, by the reason");

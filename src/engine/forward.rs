@@ -529,14 +529,29 @@ pub(super) enum Owner {
     Probe,
     /// A stored message on its way.
     Delivery,
+    /// An INVITE of a session of messages, ours or theirs.
+    Session,
+    /// A message of a conversation.
+    Parcel,
+    /// What nothing depends on: typing, BYE, a refresh.
+    Aside,
 }
 
 impl Owner {
     /// The reverse of the cast.
     pub(super) fn from_u8(kind: u8) -> Option<Self> {
-        [Self::Forward, Self::Notify, Self::Upstream, Self::Probe, Self::Delivery]
-            .into_iter()
-            .find(|k| *k as u8 == kind)
+        [
+            Self::Forward,
+            Self::Notify,
+            Self::Upstream,
+            Self::Probe,
+            Self::Delivery,
+            Self::Session,
+            Self::Parcel,
+            Self::Aside,
+        ]
+        .into_iter()
+        .find(|k| *k as u8 == kind)
     }
 }
 

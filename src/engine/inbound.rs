@@ -44,6 +44,8 @@ pub(super) enum InDialogKind {
     Upstream(super::slots::SlotId),
     /// A subscription to a user's own contact list, rights or the like.
     Roaming(super::slots::SlotId),
+    /// A session of messages that the bridge holds.
+    Session(super::slots::SlotId),
     /// A dialog that passes through.
     Through,
 }
@@ -147,7 +149,7 @@ impl Engine {
                 };
                 self.on_cancel(now, &request, invite);
             }
-            Arrived::AckFor2xx => self.on_ack(source, view, &essentials),
+            Arrived::AckFor2xx => self.on_ack(now, source, view, &essentials),
             Arrived::Repeated(server) => self.answer_again(source, view, server),
             Arrived::Retransmission | Arrived::Ack(_) => {}
         }
@@ -265,6 +267,13 @@ impl Engine {
                 own_routes: 0,
             };
         }
+        if let Some((id, dialog)) = self.session_by_tag(tag, essentials.call_id) {
+            return Context {
+                dialog: Some(dialog),
+                kind: InDialogKind::Session(id),
+                own_routes: 0,
+            };
+        }
         self.through_context(source, view, essentials).unwrap_or_default()
     }
 
@@ -290,12 +299,15 @@ impl Engine {
         })
     }
 
-    fn on_ack(&mut self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
+    fn on_ack(&mut self, now: Now, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
         let context = self.context(source, view, essentials);
-        if !matches!(context.kind, InDialogKind::Through) {
+        if !matches!(context.kind, InDialogKind::Through | InDialogKind::Session(_)) {
             return;
         }
         let allowed = self.decide(source, view, essentials, &context, Seen::default(), &mut ());
+        if let (Ok(Decision::Allow(_)), InDialogKind::Session(id)) = (&allowed, context.kind) {
+            return self.on_session_ack(now, id);
+        }
         if let Ok(Decision::Allow(Allow {
             target: Target::Dialog(party),
             ..
@@ -373,6 +385,7 @@ impl Engine {
             (b"SUBSCRIBE", InDialogKind::Subscription(id)) => return self.on_resubscribe(now, request, id),
             (b"NOTIFY", InDialogKind::Upstream(id)) => return self.on_notify(now, request, id),
             (b"SUBSCRIBE", InDialogKind::Roaming(id)) => return self.on_roaming_refresh(now, request, id),
+            (_, InDialogKind::Session(id)) => return self.on_session_request(now, request, id),
             (_, InDialogKind::Subscription(_) | InDialogKind::Upstream(_) | InDialogKind::Roaming(_)) => {
                 return self.answer(
                     now,
@@ -393,6 +406,7 @@ impl Engine {
             {
                 self.answer(now, request, Answer::new(482, "Request Merged"));
             }
+            _ if self.converse(now, request, &allow) => {}
             Target::Local { user, .. } => self.on_local_request(now, request, allow, user),
             Target::Route { set, peer } => self.on_routed_request(now, request, allow, set, peer),
         }

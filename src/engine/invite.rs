@@ -18,6 +18,15 @@ impl Engine {
             .map(|info| SlotId::unpack(info.user))
             .filter(|(kind, _)| *kind == Owner::Forward as u8)
             .map(|(_, id)| id);
+        let session = |id| {
+            self.layer
+                .server(id)
+                .is_some_and(|i| SlotId::unpack(i.user).0 == Owner::Session as u8)
+        };
+        if invite.is_some_and(session) {
+            // It has its 2xx: nothing is cancelled any more (section 9.2).
+            return self.answer(now, request, Answer::new(200, "OK"));
+        }
         let Some(id) = forward else {
             return self.turn_away(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
         };

@@ -200,7 +200,7 @@ impl Engine {
 
     /// Names a kept message. Records come back in the order of their keys, so time stands first: a user gets messages in
     /// the order they came, after a restart as well.
-    fn message_id(&mut self, now: Now) -> [u8; 16] {
+    pub(super) fn message_id(&mut self, now: Now) -> [u8; 16] {
         self.messages.count = self.messages.count.wrapping_add(1);
         let mut id = [0; 16];
         id[..8].copy_from_slice(&now.wall_ms.to_be_bytes());

@@ -8,6 +8,7 @@
 mod auth;
 mod buffers;
 mod commit;
+mod conversation;
 mod delivered;
 mod ends;
 mod facts;
@@ -330,6 +331,7 @@ pub struct Engine {
     upstreams: upstream::Upstreams,
     messages: messages::Offline,
     roaming: lcs::Roaming,
+    talks: conversation::Conversations,
     rates: rates::Rates,
     merged: merged::Merged,
     route_key: [u8; 16],
@@ -381,6 +383,7 @@ impl Engine {
             upstreams: upstream::Upstreams::default(),
             messages: messages::Offline::default(),
             roaming: lcs::Roaming::default(),
+            talks: conversation::Conversations::default(),
             rates: rates::Rates::default(),
             merged: merged::Merged::new(&mut random),
             counters: Counters::default(),
@@ -390,6 +393,7 @@ impl Engine {
             listeners,
             snapshot,
         };
+        engine.look_for_dialects();
         engine.start_peers(now);
         engine
     }
@@ -445,7 +449,7 @@ impl Engine {
     /// Whether anything is under way that a stop should wait for.
     #[must_use]
     pub fn busy(&self) -> bool {
-        !self.forwards.is_empty() || self.journal.has_waiting()
+        !self.forwards.is_empty() || self.talks.owes() || self.journal.has_waiting()
     }
 
     /// The configuration in force.

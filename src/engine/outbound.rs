@@ -46,7 +46,9 @@ impl Engine {
             Some(Owner::Upstream) => self.on_subscribe_response(now, id, view, status),
             Some(Owner::Probe) => self.on_probe_response(now, id, status),
             Some(Owner::Delivery) => self.on_delivery_response(now, id, status),
-            None => {}
+            Some(Owner::Session) => self.on_session_response(now, id, delivered.id, view, status),
+            Some(Owner::Parcel) => self.on_parcel_response(now, id, delivered.id, status),
+            Some(Owner::Aside) | None => {}
         }
     }
 
@@ -61,9 +63,18 @@ impl Engine {
                 transaction::Output::Failed { id, user, why } => self.on_client_failed(now, id, user, why),
                 transaction::Output::TimerC { id, .. } => self.send_cancel(now, id),
                 transaction::Output::ServerGone { user } => self.on_server_gone(user),
-                // A context ends with its own server transaction; an ACK that never came is the caller's affair.
-                transaction::Output::ClientGone { .. } | transaction::Output::Unacknowledged { .. } => {}
+                transaction::Output::Unacknowledged { user, .. } => self.on_unacknowledged(now, user),
+                // A context ends with its own server transaction.
+                transaction::Output::ClientGone { .. } => {}
             }
+        }
+    }
+
+    /// An ACK that never came: of what is forwarded, the caller's affair.
+    fn on_unacknowledged(&mut self, now: Now, user: u64) {
+        let (kind, id) = SlotId::unpack(user);
+        if Owner::from_u8(kind) == Some(Owner::Session) {
+            self.on_session_unacknowledged(now, id);
         }
     }
 
@@ -79,7 +90,9 @@ impl Engine {
             Some(Owner::Upstream) => self.on_subscribe_failure(now, id),
             Some(Owner::Probe) => self.on_probe_failure(now, id, text),
             Some(Owner::Delivery) => self.on_delivery_failure(now, id),
-            None => {}
+            Some(Owner::Session) => self.on_session_failure(now, id, client),
+            Some(Owner::Parcel) => self.on_parcel_failure(now, id, client),
+            Some(Owner::Aside) | None => {}
         }
     }
 

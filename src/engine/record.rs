@@ -109,6 +109,32 @@ pub(super) fn split_key(key: &[u8]) -> Option<(u8, &str, &[u8])> {
     Some((*kind, core::str::from_utf8(&rest[..at]).ok()?, &rest[at + 1..]))
 }
 
+/// The key of a message on its way.
+pub(super) fn parcel_key(aor: &Aor, id: &[u8; 16]) -> Box<[u8]> {
+    key(b'c', aor, id)
+}
+
+/// A message on its way.
+pub(super) fn parcel(from: &Aor, to: &Aor, media: &str, body: &[u8], hops: u32) -> Box<[u8]> {
+    Writer::new()
+        .text(from)
+        .text(to)
+        .bytes(media.as_bytes())
+        .bytes(body)
+        .number(u64::from(hops))
+        .done()
+}
+
+/// A message that was on its way when the program ended.
+#[derive(Debug)]
+pub(super) struct KeptParcel<'a> {
+    pub(super) from: Aor,
+    pub(super) to: Aor,
+    pub(super) media: &'a str,
+    pub(super) body: &'a [u8],
+    pub(super) hops: u32,
+}
+
 /// Builds a value field by field.
 struct Writer(Scratch);
 
@@ -442,6 +468,16 @@ impl Engine {
                 Some(true)
             }
             b'k' | b'e' => self.restore_roaming(kind, owner, fields),
+            b'c' => {
+                let kept = KeptParcel {
+                    from: Aor::parse(r.text()?)?,
+                    to: Aor::parse(r.text()?)?,
+                    media: r.text()?,
+                    body: r.bytes()?,
+                    hops: r.small()?,
+                };
+                Some(self.restore_parcel(now, part.try_into().ok()?, kept))
+            }
             b'u' => self.restore_upstream(now, &mut r),
             b's' => self.restore_subscription(now, part, &mut r),
             b'v' => {

@@ -30,6 +30,7 @@ impl Engine {
         self.outputs.push_back(Output::Reloaded { peers });
         let old = std::mem::replace(&mut self.snapshot, next);
         self.follow_parties(plan, &old);
+        self.follow_conversations(now, plan);
         self.follow_flows(plan, &old);
         self.follow_peers(now, plan, &old);
         self.follow_upstreams(now, plan);

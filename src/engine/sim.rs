@@ -91,6 +91,12 @@ impl Sim {
         Self::on(Arc::new(crate::config::tests::snapshot(&config)))
     }
 
+    /// With other settings of the peer, and more peers.
+    pub(super) fn peers(settings: &str, more: &str) -> Self {
+        let config = CONFIG.replace("probe: \"off\" }\n", &format!("probe: \"off\", {settings} }}\n{more}"));
+        Self::on(Arc::new(crate::config::tests::snapshot(&config)))
+    }
+
     fn on(snapshot: Arc<crate::policy::Snapshot>) -> Self {
         let now = Now {
             mono_ms: 1000,

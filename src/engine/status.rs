@@ -24,6 +24,8 @@ pub struct Status {
     pub bindings: usize,
     /// Messages kept for absent users.
     pub stored_messages: usize,
+    /// Messages of conversations on their way.
+    pub messages_under_way: usize,
     /// Requests that reached the decision.
     pub requests: u64,
     /// Requests refused by it.
@@ -57,6 +59,10 @@ pub struct PeerStatus {
     pub targets: Vec<String>,
     /// Connections that are its own.
     pub connections: usize,
+    /// Sessions of messages that the bridge holds with it.
+    pub sessions: usize,
+    /// The mode of messages that refusals have taught, by domain.
+    pub im_learned: Vec<String>,
 }
 
 /// One subscription served.
@@ -98,6 +104,7 @@ impl Engine {
             presentities: self.presence.resources.len(),
             bindings: self.registrar.iter().map(|e| e.bindings.len()).sum(),
             stored_messages: self.messages.len(),
+            messages_under_way: self.messages_under_way(),
             requests: self.counters.requests,
             refused: self.counters.refused,
             forwarded: self.counters.forwarded,
@@ -131,6 +138,8 @@ impl Engine {
                     .map(|(t, to)| format!("{to} {}", t.param()))
                     .collect(),
                 connections: self.flows.values().filter(|f| self.is_from_peer(&f.source, id)).count(),
+                sessions: self.sessions_with(crate::policy::Party::Peer(id)),
+                im_learned: self.learned_modes(now, id),
             }
         };
         self.snapshot.peers().map(one).collect()

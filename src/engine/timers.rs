@@ -31,10 +31,18 @@ pub(super) enum Kind {
     Delivery,
     /// What watchers have seen is written down.
     Delivered,
+    /// A session of messages is idle, or due for a refresh.
+    Session,
+    /// A message's sender has waited long enough, or a kept one is tried again.
+    Parcel,
+    /// An INVITE that collided is sent again.
+    Line,
+    /// Somebody who typed has said nothing for too long.
+    Typist,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 14] = [
         Self::LateTrying,
         Self::ForwardDeadline,
         Self::Subscription,
@@ -45,6 +53,10 @@ impl Kind {
         Self::Resolve,
         Self::Delivery,
         Self::Delivered,
+        Self::Session,
+        Self::Parcel,
+        Self::Line,
+        Self::Typist,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -95,6 +107,10 @@ impl Engine {
                 Some(Kind::Resolve) => self.on_resolve_timer(now, id),
                 Some(Kind::Delivery) => self.on_delivery_timer(now, id),
                 Some(Kind::Delivered) => self.on_delivered_timer(now),
+                Some(Kind::Session) => self.on_session_timer(now, id),
+                Some(Kind::Parcel) => self.on_parcel_timer(now, id),
+                Some(Kind::Line) => self.on_line_timer(now, id),
+                Some(Kind::Typist) => self.on_typist_timer(now, id),
                 None => {}
             }
         }

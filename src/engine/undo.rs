@@ -34,6 +34,8 @@ pub(super) enum Undo {
     Roaming(Box<(Aor, super::lcs::Kept)>),
     /// A message was not kept yet.
     Message { mailbox: SlotId, id: [u8; 16] },
+    /// A message on its way was not kept yet.
+    Parcel(SlotId),
 }
 
 impl Engine {
@@ -61,6 +63,7 @@ impl Engine {
             } => self.take_back_refresh(now, subscription, origin, expires_wall_ms),
             Undo::Roaming(before) => self.take_back_roaming(*before),
             Undo::Message { mailbox, id } => self.forget_message(mailbox, id),
+            Undo::Parcel(id) => self.take_back_parcel(id),
         }
     }
 
@@ -96,6 +99,7 @@ impl Engine {
             b's' => self.subscription_value(self.presence.tagged(part)?),
             b'k' | b'e' => self.roaming_value(kind, owner),
             b'u' => self.upstream_value(key),
+            b'c' => self.parcel_record(owner, part),
             b'm' => self.messages.get(&Aor::parse(owner)?, part).map(Into::into),
             _ => None,
         }

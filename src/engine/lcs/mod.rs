@@ -69,7 +69,6 @@ impl Engine {
     }
 
     /// The dialect that a registered client speaks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever opens sessions to it"))]
     pub(super) fn client_dialect_of(&self, binding: &Binding) -> &Arc<Dialect> {
         let name = binding.client.as_ref().map(|c| &*c.dialect);
         let found = name.and_then(|name| self.snapshot.dialects.iter().find(|d| *d.name == *name));

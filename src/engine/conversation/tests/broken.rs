@@ -1,0 +1,151 @@
+//! Sessions that never answer, stores that fail, programs that end.
+
+use super::*;
+
+#[test]
+fn who_waits_for_eight_seconds_hears_202_and_of_the_end_later() {
+    let mut sim = bridge(LCS);
+    let call = says(&mut sim, "text/plain", "hello?");
+    sim.pass(7_900);
+    assert_eq!(sim.status(&call), 0);
+    sim.pass(200);
+    assert_eq!(sim.status(&call), 202);
+    let invite = one(&mut sim, PEER, "INVITE");
+    answer(&mut sim, PEER, &invite, "603 Decline");
+    let news = one(&mut sim, CLIENT, "MESSAGE");
+    assert!(news.contains("From: <sip:bob@b.example>;tag="), "{news}");
+    assert!(
+        body(&news).contains("could not be delivered to bob@b.example (603") && body(&news).contains("hello?"),
+        "{news}"
+    );
+    assert!(!sim.disk.keys().any(|k| k.first() == Some(&b'c')));
+}
+
+#[test]
+fn a_notice_is_sent_to_those_who_asked_for_one() {
+    let mut sim = bridge(LCS);
+    let wrapped = "From: <im:a@x>\r\nTo: <im:b@y>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: m7\r\n\
+        imdn.Disposition-Notification: negative-delivery\r\n\r\nContent-Type: text/plain\r\n\r\nhi";
+    says(&mut sim, "message/cpim", wrapped);
+    sim.pass(9_000);
+    let invite = one(&mut sim, PEER, "INVITE");
+    answer(&mut sim, PEER, &invite, "480 Gone");
+    let news = one(&mut sim, CLIENT, "MESSAGE");
+    assert!(
+        news.contains("Content-Type: message/cpim\r\n") && news.contains("<message-id>m7</message-id>"),
+        "{news}"
+    );
+    assert!(news.contains("<failed/>"), "{news}");
+}
+
+#[test]
+fn what_was_promised_survives_a_restart() {
+    let mut sim = bridge(LCS);
+    let call = says(&mut sim, "text/plain", "kept");
+    sim.pass(9_000);
+    assert_eq!(sim.status(&call), 202);
+    sim.restart(1_000);
+    sim.sent.clear();
+    sim.pass(5_000);
+    let invite = one(&mut sim, PEER, "INVITE");
+    accept(&mut sim, &invite, "t1");
+    let message = one(&mut sim, PEER, "MESSAGE");
+    assert_eq!(body(&message), "kept");
+    answer(&mut sim, PEER, &message, "200 OK");
+    assert!(!sim.disk.keys().any(|k| k.first() == Some(&b'c')), "it is forgotten");
+    // Sessions end with the program.
+    let mut bob = Theirs::of(&invite, "t1");
+    sim.restart(1_000);
+    assert_eq!(bob.says(&mut sim, "still there?"), 481);
+}
+
+#[test]
+fn nothing_is_promised_that_the_store_does_not_take() {
+    let mut sim = bridge(LCS);
+    let call = says(&mut sim, "text/plain", "kept?");
+    sim.prompt = false;
+    sim.pass(9_000);
+    assert_eq!(sim.status(&call), 0, "202 waits for the store");
+    sim.fail();
+    assert_eq!(sim.status(&call), 500);
+    assert_eq!(sim.engine.status().messages_under_way, 0);
+}
+
+#[test]
+fn a_dialog_that_is_gone_is_opened_once_more_and_the_text_sent_again_once() {
+    for status in [
+        "408 Request Timeout",
+        "480 Temporarily Unavailable",
+        "481 No Such Dialog",
+    ] {
+        let mut sim = bridge(LCS);
+        let call = says(&mut sim, "text/plain", "one");
+        let invite = one(&mut sim, PEER, "INVITE");
+        accept(&mut sim, &invite, "t1");
+        let message = one(&mut sim, PEER, "MESSAGE");
+        answer(&mut sim, PEER, &message, status);
+        let invite = one(&mut sim, PEER, "INVITE");
+        accept(&mut sim, &invite, "t2");
+        let message = one(&mut sim, PEER, "MESSAGE");
+        assert_eq!(body(&message), "one");
+        answer(&mut sim, PEER, &message, status);
+        assert!(matches!(sim.status(&call), 480 | 481 | 504), "{}", sim.status(&call));
+        assert!(take(&mut sim, PEER, "INVITE").is_empty());
+    }
+}
+
+#[test]
+fn a_message_that_nobody_answers_does_not_end_the_session() {
+    let mut sim = bridge(LCS);
+    let mut bob = Theirs::new("b1");
+    bob.open(&mut sim, "");
+    let call = says(&mut sim, "text/plain", "lost");
+    sim.pass(40_000);
+    assert_eq!(sim.status(&call), 202);
+    let news = one(&mut sim, CLIENT, "MESSAGE");
+    assert!(body(&news).contains("could not be delivered"), "{news}");
+    answer(&mut sim, CLIENT, &news, "200 OK");
+    bob.says(&mut sim, "I am here");
+    assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "I am here");
+    assert!(take(&mut sim, PEER, "BYE").is_empty());
+}
+
+#[test]
+fn a_session_that_never_answers_holds_a_bounded_queue() {
+    let mut sim = bridge(LCS);
+    let calls: Vec<String> = (0..55).map(|n| says(&mut sim, "text/plain", &n.to_string())).collect();
+    assert_eq!(calls.iter().filter(|c| sim.status(c) == 480).count(), 5);
+    assert_eq!(take(&mut sim, PEER, "INVITE").len(), 1);
+    sim.pass(9_000);
+    assert_eq!(calls.iter().filter(|c| sim.status(c) == 202).count(), 50);
+    sim.pass(300_000);
+    assert_eq!(sim.engine.status().messages_under_way, 0);
+}
+
+#[test]
+fn only_its_two_speak_in_a_session() {
+    let mut sim = bridge(LCS);
+    let mut bob = Theirs::new("b1");
+    bob.open(&mut sim, "");
+    let own = bob.from.clone();
+    bob.from = own.replace("bob@", "mallory@");
+    assert_eq!(bob.says(&mut sim, "not me"), 481);
+    bob.from = own.replace("tag=b1", "tag=other");
+    assert_eq!(bob.says(&mut sim, "nor me"), 481);
+    bob.from = own.clone();
+    let stranger = bob.text("MESSAGE", "Content-Type: text/plain\r\n", "I neither");
+    sim.receive("127.0.0.66:5060", &stranger);
+    assert!(take(&mut sim, CLIENT, "MESSAGE").is_empty());
+    bob.says(&mut sim, "I");
+    assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "I");
+}
+
+#[test]
+fn a_text_for_somebody_absent_is_kept_as_any_other() {
+    let mut sim = Sim::peers(LCS, "");
+    let mut bob = Theirs::new("b1");
+    bob.open(&mut sim, "");
+    assert_eq!(bob.says(&mut sim, "later"), 202);
+    assert_eq!(sim.register("alice", 3600), 200);
+    assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "later");
+}
