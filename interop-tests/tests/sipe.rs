@@ -255,3 +255,31 @@ fn is_seen_by_a_plain_watcher_in_every_state_it_sets() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn messages_and_typing_go_both_ways() -> Outcome {
+    if !sipe::installed("messages_and_typing_go_both_ways") {
+        return Ok(());
+    }
+    let world = World::new()?;
+    let mut client = world.client("alice", "talker", false)?;
+    let mut bob = world.stand.user("bob")?;
+    client.command(&format!("im {} good morning", bob.aor()))?;
+    bob.expect("MESSAGE", PATIENCE, |m| {
+        m.is("MESSAGE") && m.text().contains("good morning")
+    })?;
+    let answer = bob.message(&address("alice"), "and to you: \u{20ac} <b>")?;
+    assert!(matches!(answer.status(), 200 | 202), "{}", answer.start);
+    client.wait("im", |e| {
+        e["sender"] == *bob.aor() && e["text"].as_str().is_some_and(|t| t.contains('\u{20ac}'))
+    })?;
+    client.command(&format!("typing {} 1", bob.aor()))?;
+    bob.expect("typing", PATIENCE, |m| {
+        m.is("MESSAGE") && m.text().contains("<state>active")
+    })?;
+    let typing = "<isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"><state>active</state></isComposing>";
+    let request = Request::new("MESSAGE", &address("alice")).body("application/im-iscomposing+xml", typing.to_string());
+    assert!(matches!(bob.ask(&request)?.status(), 200 | 202));
+    client.wait("typing", |e| e["sender"] == *bob.aor())?;
+    client.quit()
+}

@@ -286,7 +286,7 @@ fn read_client(r: &mut Reader<'_>) -> Option<Option<Box<Client>>> {
     Some(Some(Box::new(Client {
         dialect: r.text()?.into(),
         epid: r.text()?.into(),
-        publication: Some(r.text()?.into()).filter(|p: &Box<str>| !p.is_empty()),
+        publication: Some(r.text()?).filter(|p| !p.is_empty()).map(Into::into),
     })))
 }
 
