@@ -221,6 +221,8 @@ pub struct PeerLimits {
     pub subscriptions: Option<u32>,
     /// Connections it may hold here.
     pub connections: Option<u32>,
+    /// Sessions of messages the bridge holds with it.
+    pub sessions: Option<u32>,
 }
 
 /// What a peer's requests may be routed on to besides local domains. Empty is none.

@@ -81,6 +81,8 @@ rules! {
     overloaded = "limits.max_transactions",
     /// Subscriptions of one watcher.
     subscriptions = "presence.max_subscriptions",
+    /// Sessions of messages at once.
+    sessions = "messages.max_sessions",
     /// A request names a listener that is gone.
     listener_gone = "listener.gone",
     /// `sips:` asks for TLS on every hop.

@@ -60,6 +60,10 @@ pub struct Messages {
     pub store_offline: bool,
     /// How many per user.
     pub max_stored: u32,
+    /// Sessions of messages at once.
+    pub max_sessions: u32,
+    /// How long a refused mode of messages is remembered.
+    pub remember_mode: Duration,
     /// Largest body taken.
     pub max_size: usize,
 }

@@ -88,6 +88,7 @@ impl Resolver<'_> {
             requests: l.requests.as_ref().map(|n| n.value),
             subscriptions: l.subscriptions.as_ref().map(|n| n.value),
             connections: l.connections.as_ref().map(|n| n.value),
+            sessions: l.sessions.as_ref().map(|n| n.value),
         });
         let request_timeout = self.request_timeout(here, at);
         if let Some(dscp) = at.dscp.as_ref().filter(|d| d.value > 63) {

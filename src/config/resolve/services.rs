@@ -174,7 +174,12 @@ impl Resolver<'_> {
     }
 
     pub(super) fn messages(&mut self, here: Here<'_>, written: &written::Messages) -> Messages {
+        if let Some(at) = &written.max_sessions {
+            self.rules.sessions = here.rule("messages.max_sessions", at.place);
+        }
         Messages {
+            max_sessions: self.number(here, written.max_sessions.as_ref(), 20_000),
+            remember_mode: self.time(here, written.remember_mode.as_ref(), 3_600_000),
             store_offline: written.store_offline.unwrap_or(true),
             max_stored: written.max_stored.as_ref().map_or(100, |n| n.value),
             max_size: self.size(here, written.max_size.as_ref(), 64 << 10),

@@ -106,6 +106,8 @@ pub struct PeerLimits {
     pub subscriptions: Option<At<u32>>,
     /// Connections it may hold here; one more is closed. Those that we open do not count.
     pub connections: Option<At<u32>>,
+    /// Sessions of messages the bridge holds with it; one more is refused.
+    pub sessions: Option<At<u32>>,
 }
 
 /// What we promise a peer.

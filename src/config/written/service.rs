@@ -109,6 +109,10 @@ pub struct Messages {
     pub store_offline: Option<bool>,
     /// How many per user. Default: 100.
     pub max_stored: Option<At<u32>>,
+    /// Sessions of messages the bridge holds at once for parties that speak differently. Default: 20000.
+    pub max_sessions: Option<At<u32>>,
+    /// A domain that refused messages in sessions, or by themselves, is not tried that way for so long. Default: 1h.
+    pub remember_mode: Option<At<Time>>,
     /// Largest body taken. Default: 64KiB.
     pub max_size: Option<At<Count>>,
 }

@@ -77,10 +77,8 @@ impl Engine {
                 Answer::new(422, "Session Interval Too Small").with(&headers),
             );
         }
-        if self.has_too_many_sessions(&from) {
-            let warning = format!("399 {} \"im.sessions\"", self.host());
-            let headers: [(&[u8], &[u8]); 1] = [(b"Warning", warning.as_bytes())];
-            return self.answer(now, request, Answer::new(486, "Too Many Sessions").with(&headers));
+        if let Some(rule) = self.has_too_many_sessions(&from) {
+            return self.refuse(now, request, 486, "Too Many Sessions", &rule);
         }
         let line = self.line(&from, &to);
         self.settle_collision(now, line);

@@ -43,9 +43,6 @@ pub(super) use way::Learned;
 const ANSWER_MS: u64 = 8_000;
 /// Messages that wait for one session at most.
 const MOST_WAITING: usize = 50;
-/// Sessions of one peer, and of all.
-const MOST_PER_PEER: usize = 5_000;
-const MOST_SESSIONS: usize = 20_000;
 /// Endpoints of one party that are in session with another.
 const MOST_ENDPOINTS: usize = 8;
 

@@ -7,10 +7,10 @@ use super::super::forward::{Owner, is_reliable};
 use super::super::reach::Origin;
 use super::super::slots::SlotId;
 use super::super::timers::Kind;
-use super::{End, Engine, Line, MOST_PER_PEER, MOST_SESSIONS, Phase, Session};
+use super::{End, Engine, Line, Phase, Session};
 use crate::im::sdp;
 use crate::im::session::Outbox;
-use crate::policy::Party;
+use crate::policy::{Party, RuleRef};
 use crate::sip::dialog::Dialog;
 use crate::sip::net::Destination;
 use crate::sip::time::Now;
@@ -116,9 +116,16 @@ impl Engine {
         }
     }
 
-    /// Whether one more session with this end would be too many.
-    pub(super) fn has_too_many_sessions(&self, remote: &End) -> bool {
-        self.talks.sessions.len() >= MOST_SESSIONS || self.sessions_with(remote.party) >= MOST_PER_PEER
+    /// The rule by which one more session with this end would be too many.
+    pub(super) fn has_too_many_sessions(&self, remote: &End) -> Option<RuleRef> {
+        let snapshot = &self.snapshot;
+        if self.talks.sessions.len() >= snapshot.messages.max_sessions as usize {
+            return Some(snapshot.rules.sessions.clone());
+        }
+        let Party::Peer(peer) = remote.party else { return None };
+        let peer = snapshot.peer(peer)?;
+        let full = self.sessions_with(remote.party) >= peer.limits.sessions? as usize;
+        full.then(|| peer.limits_rule.clone())
     }
 
     /// How many sessions there are with a party.
@@ -132,8 +139,8 @@ impl Engine {
             return;
         };
         let remote = entry.remote.clone();
-        if self.has_too_many_sessions(&remote) {
-            return self.fail_waiting(now, line, 480, "there are too many sessions");
+        if let Some(rule) = self.has_too_many_sessions(&remote) {
+            return self.fail_waiting(now, line, 480, &format!("too many sessions, by {}", rule.id));
         }
         let (uri, path, origin, mut ways) = if self.is_local(&remote.aor) {
             let hop = self.contact_hops(&remote.aor).into_iter().next();

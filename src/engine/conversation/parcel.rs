@@ -111,11 +111,11 @@ impl Engine {
         let mode = parcel.fell_back.unwrap_or_else(|| self.mode_of(now, &to));
         match mode {
             ImMode::Pager => self.by_itself(now, id),
-            ImMode::Session => self.into_session(now, id),
+            ImMode::Session => self.by_session(now, id),
         }
     }
 
-    fn into_session(&mut self, now: Now, id: SlotId) {
+    fn by_session(&mut self, now: Now, id: SlotId) {
         let Some(parcel) = self.talks.parcels.get(id) else {
             return;
         };
@@ -283,7 +283,7 @@ impl Engine {
                 if let Some(parcel) = self.talks.parcels.get_mut(id) {
                     parcel.fell_back = Some(ImMode::Session);
                 }
-                self.into_session(now, id);
+                self.by_session(now, id);
             }
             _ if self.is_local(&to.aor) && absent => self.keep_for_local(now, id),
             Some(status) => self.conclude_parcel(now, id, status, "refused by the other side"),

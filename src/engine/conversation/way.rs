@@ -15,9 +15,6 @@ use crate::sip::header::Name;
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri};
 
-/// A refusal of one mode is remembered for so long.
-const REMEMBER_MS: u64 = 3_600_000;
-
 /// What refusals have taught of a domain.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Learned {
@@ -76,7 +73,8 @@ impl Engine {
             self.talks.learned.remove(&domain);
             return;
         }
-        let until_ms = now.mono_ms + REMEMBER_MS;
+        let remember = self.snapshot.messages.remember_mode.as_millis();
+        let until_ms = now.mono_ms.saturating_add(u64::try_from(remember).unwrap_or(u64::MAX));
         self.talks.learned.insert(domain, Learned { mode, until_ms });
     }
 

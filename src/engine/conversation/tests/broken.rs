@@ -149,3 +149,30 @@ fn a_text_for_somebody_absent_is_kept_as_any_other() {
     assert_eq!(sim.register("alice", 3600), 200);
     assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "later");
 }
+
+#[test]
+fn sessions_are_limited_by_peer_and_in_all() {
+    let all = |sim: &mut Sim| {
+        Theirs::new("one").open(sim, "");
+        let mut two = Theirs::new("two");
+        let status = two.send(sim, "INVITE", "Content-Type: application/sdp\r\n", SDP);
+        let warning = header(sim.answer(&two.call_id), "Warning").unwrap_or_default();
+        (status, warning)
+    };
+    let (status, warning) = all(&mut bridge("dialect: lcs2005, limits: { sessions: 1 }"));
+    assert!(status == 486 && warning.contains("limits"), "{status} {warning}");
+    let mut sim = Sim::peers(LCS, "messages: { max_sessions: 1 }\n");
+    let (status, warning) = all(&mut sim);
+    assert!(
+        status == 486 && warning.contains("messages.max_sessions"),
+        "{status} {warning}"
+    );
+    let call = sim.ask(
+        "alice",
+        "MESSAGE",
+        "sip:other@b.example",
+        "Content-Type: text/plain\r\n",
+        "x",
+    );
+    assert_eq!(sim.status(&call), 480);
+}
