@@ -91,7 +91,8 @@ impl Engine {
     ) {
         let from_user = matches!(allow.who, Party::User(_));
         match request.essentials.method.as_bytes() {
-            b"SUBSCRIBE" if from_user => return self.on_remote_subscribe(now, request, allow.who, set, peer),
+            // A peer's watcher as well: what is between two peers has to be read and shown in the dialect of each.
+            b"SUBSCRIBE" => return self.on_remote_subscribe(now, request, allow.who, set, peer),
             b"PUBLISH" | b"REGISTER" | b"NOTIFY" => {
                 let headers: [(&[u8], &[u8]); 1] = [(b"Allow", ALLOW)];
                 return self.answer(now, request, Answer::new(405, phrase(405)).with(&headers));

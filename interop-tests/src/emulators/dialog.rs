@@ -137,13 +137,17 @@ impl Dialog {
                 out += &format!("Record-Route: {route}\r\n");
             }
         }
+        // RFC 3428 section 9: a message that begins no dialog has no Contact.
+        let contact = match (method, inside) {
+            ("MESSAGE", false) => String::new(),
+            _ => format!("Contact: {}\r\n", contact(wire, way, &self.local)),
+        };
         out += &format!(
-            "Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\nContact: {}\r\n\
+            "Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n{contact}\
              User-Agent: {}\r\n{extra}Content-Length: {}\r\n\r\n",
             self.local,
             self.remote,
             self.call_id,
-            contact(wire, way, &self.local),
             wire.agent,
             body.len(),
         );

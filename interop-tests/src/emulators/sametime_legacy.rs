@@ -26,7 +26,7 @@ pub const HABITS: Habits = Habits {
     ..sametime::HABITS
 };
 
-/// The word: `closed` or `open`, and the note behind it where there is one.
+/// The word: `closed`, `open` or, without either, `unknown`; the note behind it where there is one.
 ///
 /// # Errors
 /// When the document is not one of the draft.
@@ -45,8 +45,10 @@ pub fn read(kind: &str, entity: &str, body: &[u8]) -> Result<String, String> {
         ));
     }
     let basic = root.at("tuple/status/basic").map_or("", Element::trimmed);
-    if !matches!(basic, "open" | "closed") {
-        return Err(format!("basic is {basic:?}"));
+    match basic {
+        "open" | "closed" => {}
+        "" => return Ok("unknown".into()),
+        _ => return Err(format!("basic is {basic:?}")),
     }
     let note = root
         .at("tuple/note")
