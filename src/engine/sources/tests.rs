@@ -241,6 +241,33 @@ fn lines_survive_a_restart_and_follow_a_reload() {
 }
 
 #[test]
+fn a_restart_in_the_middle_of_a_call_tells_nobody_anything() {
+    for (after, times) in [("on-the-phone", 0), ("", 1)] {
+        let mut office = Office::new("");
+        office.watch();
+        office.says("open", "on-the-phone");
+        office.pass(2_500);
+        let told = office.told.len();
+        office.sim.restart(1_000);
+        office.pass(1_000);
+        assert_eq!(office.told.len(), told, "the line has not been heard yet");
+        office.says("open", after);
+        office.pass(10_000);
+        assert_eq!(office.told.len(), told + times, "{after}: {}", office.last());
+    }
+    // A line that is not heard does not keep anybody waiting.
+    let mut office = Office::new("");
+    office.watch();
+    office.says("open", "on-the-phone");
+    office.pass(2_500);
+    let told = office.told.len();
+    office.sim.restart(1_000);
+    office.pass(8_000);
+    assert_eq!(office.told.len(), told + 1);
+    assert!(!is_on_the_phone(office.last()), "{}", office.last());
+}
+
+#[test]
 fn why_names_the_sources_and_the_rule() {
     let mut office = Office::new("");
     office.watch();
