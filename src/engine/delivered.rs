@@ -181,7 +181,7 @@ impl Engine {
     pub(super) fn restored(&mut self, now: Now) {
         let ids: Vec<SlotId> = self.presence.resources.iter().map(|(id, _)| id).collect();
         for id in ids {
-            if self.is_local_resource(id) {
+            if self.is_local_resource(id) && !self.awaits_line(id) {
                 let body = self.composed(id);
                 if let (Some(resource), Some(body)) = (self.presence.resources.get_mut(id), body) {
                     resource.body = body;

@@ -33,6 +33,9 @@ const FIRST_MS: u64 = 100;
 
 /// The timer that looks once for subscriptions that nobody needs, by its number.
 const ONCE: u32 = 1;
+/// The timer after which nobody waits any more for a line's first state since the start, and how long that is.
+const PATIENCE: u32 = 2;
+const PATIENCE_MS: u64 = 5_000;
 
 /// One line that is subscribed, or about to be.
 #[derive(Debug)]
@@ -158,7 +161,9 @@ impl Engine {
             };
             self.sources.feeds.insert(line, feed);
         }
-        for (_, feed) in before {
+        let mut gone: Vec<(String, Feed)> = before.into_iter().map(|(line, f)| (line.to_string(), f)).collect();
+        gone.sort_by(|a, b| a.0.cmp(&b.0));
+        for (_, feed) in gone {
             again.extend(feed.owners);
             if let Some(resource) = feed.resource {
                 self.upstream_unwatched(resource);
@@ -173,8 +178,29 @@ impl Engine {
 
     /// The store has given everything back: what it held for lines that are no longer configured is left soon.
     pub(super) fn lines_restored(&mut self, now: Now) {
-        self.wheel
-            .arm(now.mono_ms + FIRST_MS, Kind::Line, SlotId::from_index(ONCE));
+        for (after, which) in [(FIRST_MS, ONCE), (PATIENCE_MS, PATIENCE)] {
+            self.wheel
+                .arm(now.mono_ms + after, Kind::Line, SlotId::from_index(which));
+        }
+    }
+
+    /// Whether watchers of a local presentity should hear nothing since the start before its line has been heard: what they
+    /// saw last may still hold.
+    pub(super) fn awaits_line(&self, id: SlotId) -> bool {
+        let aor = self.presence.resources.get(id).map(|r| &r.aor);
+        let feed = aor.and_then(|aor| self.sources.feed_of(user_of(&self.snapshot, aor)));
+        feed.is_some_and(|(line, feed)| self.is_subscribed(feed.peer, line))
+    }
+
+    /// A line that has not been heard by now does not keep its owner's watchers waiting.
+    fn wait_for_no_line(&mut self) {
+        let local = self.presence.resources.iter().filter(|(_, r)| r.upstream.is_none());
+        let ids: Vec<SlotId> = local.map(|(id, _)| id).collect();
+        for id in ids {
+            if self.is_asking(id) {
+                self.recompose(id);
+            }
+        }
     }
 
     /// Whether this is the address of a line that is wanted.
@@ -186,6 +212,9 @@ impl Engine {
     pub(super) fn on_line_timer(&mut self, now: Now, id: SlotId) {
         if id == SlotId::from_index(ONCE) {
             return self.leave_unwanted();
+        }
+        if id == SlotId::from_index(PATIENCE) {
+            return self.wait_for_no_line();
         }
         let Some(line) = self.sources.queue.pop_front() else {
             return;

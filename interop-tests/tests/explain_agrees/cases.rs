@@ -54,6 +54,7 @@ impl Case {
             dialog: self.dialog,
             credentials: self.credentials,
             looped: self.looped,
+            ring: false,
             over,
             held: &[],
             watched: Some(watched),
@@ -551,7 +552,6 @@ impl Extra {
             dialog: None,
             credentials: AuthState::None,
             looped: false,
-            ring: false,
         }
     }
 }

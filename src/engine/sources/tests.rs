@@ -241,6 +241,79 @@ fn lines_survive_a_restart_and_follow_a_reload() {
 }
 
 #[test]
+fn a_restart_in_the_middle_of_a_call_tells_nobody_anything() {
+    for (after, times) in [("on-the-phone", 0), ("", 1)] {
+        let mut office = Office::new("");
+        office.watch();
+        office.says("open", "on-the-phone");
+        office.pass(2_500);
+        let told = office.told.len();
+        office.sim.restart(1_000);
+        office.pass(1_000);
+        assert_eq!(office.told.len(), told, "the line has not been heard yet");
+        office.says("open", after);
+        office.pass(10_000);
+        assert_eq!(office.told.len(), told + times, "{after}: {}", office.last());
+    }
+    // A line that is not heard does not keep anybody waiting.
+    let mut office = Office::new("");
+    office.watch();
+    office.says("open", "on-the-phone");
+    office.pass(2_500);
+    let told = office.told.len();
+    office.sim.restart(1_000);
+    office.pass(8_000);
+    assert_eq!(office.told.len(), told + 1);
+    assert!(!is_on_the_phone(office.last()), "{}", office.last());
+}
+
+/// As a telephone system of the time writes it: the person before the tuple and without an id, a basic status in it, drafts
+/// of namespaces.
+#[test]
+fn a_line_is_read_in_the_dialect_of_its_peer() {
+    let mut office = Office::on(Sim::configured(|base| {
+        base.replace("probe: \"off\"", "probe: \"off\", dialect: unified-cm")
+            .replace(
+                "alice@a.example, password: { plain: x } }",
+                &format!("alice@a.example, password: {{ plain: x }}, {LINES} }}"),
+            )
+            + "notify: { min_interval: 0s }\n"
+    }));
+    office.watch();
+    let body = |basic: &str, activity: &str| {
+        format!(
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:4711@b.example' \
+             xmlns:e='urn:ietf:params:xml:ns:pidf:status:rpid' xmlns:dm='urn:ietf:params:xml:ns:pidf:data-model' \
+             xmlns:ce='urn:cisco:params:xml:ns:pidf:rpid'><dm:person><status><basic>{basic}</basic></status>\
+             <e:activities>{activity}</e:activities></dm:person><tuple id='cmp-4711-9'><status><basic>{basic}</basic>\
+             <e:activities>{activity}</e:activities></status><contact priority='0.8'>sip:4711@b.example:5060</contact></tuple></presence>"
+        )
+    };
+    let rows = [
+        ("open", "<e:on-the-phone/>", "on-the-phone"),
+        ("closed", "<e:on-the-phone/><e:busy/>", "on-the-phone"),
+        ("open", "<ce:alerting/>", "idle"),
+        ("open", "<ce:dnd/>", "dnd"),
+        ("closed", "", "unknown"),
+        ("open", "", "idle"),
+    ];
+    for (basic, activity, wanted) in rows {
+        assert_eq!(
+            office.line(&body(basic, activity), "active", true),
+            200,
+            "{basic} {activity}"
+        );
+        let why = office
+            .sim
+            .engine
+            .why(office.sim.now, "bob@a.example", "alice@a.example");
+        let sources = why.map(|w| w.sources).unwrap_or_default();
+        let line = sources.iter().find(|s| s.kind == "line").map(|s| s.state.as_str());
+        assert_eq!(line, Some(wanted), "{basic} {activity}: {}", office.last());
+    }
+}
+
+#[test]
 fn why_names_the_sources_and_the_rule() {
     let mut office = Office::new("");
     office.watch();

@@ -22,6 +22,16 @@ impl Engine {
         self.upstreams.slots.get(id).map(|u| u.resource)
     }
 
+    /// Whether there is a subscription to a line.
+    pub(in crate::engine) fn is_subscribed(&self, peer: PeerId, line: &Aor) -> bool {
+        let key = Key {
+            peer,
+            watcher: None,
+            presentity: line.clone(),
+        };
+        self.upstreams.by_key.contains_key(&key)
+    }
+
     /// Whether a resource is still fed by a subscription that goes on.
     pub(in crate::engine) fn is_held(&self, resource: SlotId) -> bool {
         let upstream = self.presence.resources.get(resource).and_then(|r| r.upstream);
