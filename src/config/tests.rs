@@ -564,7 +564,7 @@ fn a_dialect_of_clients_is_for_listeners_over_streams_only() {
     }
     let wrong = listener("udp", "lcs2005-clients");
     assert!(
-        wrong.contains("bridge.yaml:4:74: clients of `lcs2005-clients` sign in over streams only"),
+        wrong.contains("bridge.yaml:4:66: clients of `lcs2005-clients` sign in over streams only"),
         "{wrong}"
     );
     assert!(listener("tcp", "lcs2005-client").contains("did you mean `lcs2005-clients`"));
