@@ -347,10 +347,8 @@ impl Engine {
             return;
         };
         match (context.kind, allow.target) {
-            (InDialogKind::Upstream(id), _) => {
-                if self.snapshot.dialect(allow.dialect).is_some_and(|d| d.sip.benotify) {
-                    self.on_unanswered_notify(now, view, essentials, id);
-                }
+            (InDialogKind::Upstream(id), _) if self.snapshot.dialect(allow.dialect).is_some_and(|d| d.sip.benotify) => {
+                self.on_unanswered_notify(now, view, essentials, id);
             }
             (InDialogKind::Through, Target::Dialog(party)) => {
                 if let Some(to) = self.next_in_dialog(party, view, context.own_routes) {
