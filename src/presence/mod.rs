@@ -1,5 +1,5 @@
 //! Presence documents: PIDF with the data model and RPID (RFC 3863, 4479, 4480), read safely, composed, written.
-//! [`line`] reads what telephone systems say of a line, [`gist`] what is left of any document behind any peer,
+//! [`mod@line`] reads what telephone systems say of a line, [`gist`] what is left of any document behind any peer,
 //! [`echo`] tells a peer's own state from its copy of ours.
 //!
 //! Foreign XML is kept as it came. Dialects other than PIDF are not read here.
