@@ -16,7 +16,8 @@ pub mod session;
 pub mod typing;
 
 /// Text without what a terminal or a parser would obey: C0 except tab and line ends, DEL, C1. Everything else stays,
-/// the marks of right-to-left scripts included.
+/// the marks of right-to-left scripts included. So is every text that crosses between dialects; what passes between
+/// parties that speak alike, or in a form other than text, is not touched.
 #[must_use]
 pub fn tame(text: &str) -> String {
     text.chars()

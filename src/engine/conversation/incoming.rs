@@ -297,7 +297,6 @@ impl Engine {
                 self.on_session_ack(now, id);
             }
         }
-        self.hush(&remote, &local);
         self.take_message(now, request, remote, local);
     }
 

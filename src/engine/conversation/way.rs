@@ -132,15 +132,22 @@ impl Engine {
             return false;
         }
         if method == b"MESSAGE" {
-            return self.converse_by_message(now, request, from, to, &dialect.im);
+            return self.converse_by_message(now, request, from, to, &theirs.im, &dialect.im);
         }
         self.converse_by_invite(now, request, from, to, &theirs, &dialect.im)
     }
 
-    fn converse_by_message(&mut self, now: Now, request: &Request<'_>, from: End, to: End, im: &Im) -> bool {
+    fn converse_by_message(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        from: End,
+        to: End,
+        theirs: &Im,
+        im: &Im,
+    ) -> bool {
         let media = media_of(request);
-        let passes = self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes(&media, im);
-        if passes {
+        if self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes(&media, theirs, im) {
             return false;
         }
         if self.is_merged(now, request.source, request.view, request.essentials) {
@@ -166,7 +173,16 @@ impl Engine {
             Ok(Said::Notice { .. }) if !self.dialect_of(&to).im.imdn => {
                 self.answer(now, request, Answer::new(200, "OK"));
             }
-            Ok(said) => self.accept(now, request, from, to, said, &media),
+            Ok(mut said) => {
+                self.hush(&from, &to);
+                if let Said::Text(text) = &mut said
+                    && !self.dialect_of(&from).im.imdn
+                {
+                    // Who does not know such notices has not asked for one.
+                    text.ask = None;
+                }
+                self.accept(now, request, from, to, said, &media);
+            }
             Err(status) => {
                 let headers: [(&[u8], &[u8]); 1] = [(b"Accept", TAKEN.as_bytes())];
                 let used = usize::from(status == 415);
@@ -222,11 +238,12 @@ pub(super) fn media_of(request: &Request<'_>) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-/// Whether a message by itself can go on as it is.
-fn passes(media: &str, im: &Im) -> bool {
+/// Whether a message by itself can go on as it is. Who wraps everything does not mean anything by the wrapping.
+fn passes(media: &str, theirs: &Im, im: &Im) -> bool {
     let kind = MediaType::parse(media.as_bytes());
     if kind.is(typing::IS_COMPOSING) {
         return im.typing == Typing::IsComposing;
     }
-    im.shows(media.as_bytes()) && (!im.cpim || kind.is("message/cpim"))
+    let wrapped = kind.is("message/cpim");
+    im.shows(media.as_bytes()) && (!im.cpim || wrapped) && (!wrapped || !theirs.cpim || im.cpim)
 }
