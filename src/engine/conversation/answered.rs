@@ -111,10 +111,11 @@ impl Engine {
         let Some(session) = self.talks.sessions.get_mut(id) else {
             return;
         };
-        let closing = session.phase == Phase::Closing;
+        let (closing, line) = (session.phase == Phase::Closing, session.line);
         if let Some(held) = &session.dialog {
             // The same 2xx again: its ACK was lost. Of a fork only the first dialog is held.
             if held.identity_lines() != dialog.identity_lines() {
+                self.counts_in(now, line);
                 self.end_fork(now, dialog, to);
             }
             return;
@@ -129,7 +130,6 @@ impl Engine {
         if let Some((seconds, uac)) = session_expires(view) {
             session.refresh = refresh(now, seconds, uac == Some(true));
         }
-        let line = session.line;
         if closing {
             self.end_session(now, id);
         } else {

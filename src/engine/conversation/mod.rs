@@ -31,7 +31,7 @@ use crate::im::typing::Relay;
 use crate::policy::Party;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Framing;
-use crate::sip::net::{Destination, Source};
+use crate::sip::net::{Destination, PeerId, Source};
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::uri::Aor;
 
@@ -53,6 +53,15 @@ pub(super) struct End {
     party: Party,
 }
 
+impl End {
+    fn peer(&self) -> Option<PeerId> {
+        match self.party {
+            Party::Peer(peer) => Some(peer),
+            Party::User(_) => None,
+        }
+    }
+}
+
 /// The way from one party to another who takes sessions.
 #[derive(Debug)]
 struct Line {
@@ -65,6 +74,8 @@ struct Line {
     /// An INVITE that collided is sent again after this.
     again_ms: Option<u64>,
     collided: bool,
+    /// A contract lets it wait for its turn.
+    waiting: bool,
 }
 
 /// Where a session stands.
@@ -129,6 +140,14 @@ struct Leg {
     destinations: SmallVec<[Destination; 2]>,
     next: usize,
     client: Option<ClientId>,
+    /// A contract lets it wait for its turn.
+    waiting: bool,
+}
+
+impl Leg {
+    fn is_open(&self) -> bool {
+        self.waiting || self.client.is_some()
+    }
 }
 
 /// A message on its way.

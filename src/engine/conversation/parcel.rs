@@ -67,6 +67,12 @@ impl Parcel {
 impl Engine {
     /// Takes a message that is to be answered.
     pub(super) fn accept(&mut self, now: Now, request: &Request<'_>, from: End, to: End, said: Said, media: &str) {
+        if to
+            .peer()
+            .is_some_and(|peer| self.contract_turns_away(now, request, peer))
+        {
+            return;
+        }
         let framing = if request.source.flow.is_some() {
             Framing::Stream
         } else {
@@ -147,6 +153,7 @@ impl Engine {
                 destinations: hop.destinations,
                 next: 0,
                 client: None,
+                waiting: false,
             };
             self.contact_hops(&to.aor).into_iter().map(leg).collect()
         } else {
@@ -158,6 +165,7 @@ impl Engine {
                 destinations,
                 next: 0,
                 client: None,
+                waiting: false,
             };
             Some(leg).filter(|l| !l.destinations.is_empty()).into_iter().collect()
         };
@@ -173,10 +181,19 @@ impl Engine {
     }
 
     fn try_parcel_leg(&mut self, now: Now, id: SlotId, leg: usize) {
+        let Some(parcel) = self.talks.parcels.get(id) else {
+            return;
+        };
+        let peer = parcel.to.peer();
+        let left = parcel.legs.get(leg).is_some_and(|l| l.next < l.destinations.len());
+        let waiting = left && peer.is_some_and(|peer| self.contract_holds_parcel(now, peer, id, leg));
         let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) else {
             return;
         };
-        entry.client = None;
+        (entry.client, entry.waiting) = (None, waiting);
+        if waiting {
+            return;
+        }
         let Some(to) = entry.destinations.get(entry.next).copied() else {
             return;
         };
@@ -192,6 +209,15 @@ impl Engine {
         }
         if let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) {
             entry.client = Some(client);
+        }
+    }
+
+    /// The turn of a message that a contract has let wait.
+    pub(in crate::engine) fn parcel_goes(&mut self, now: Now, id: SlotId, leg: usize) {
+        let entry = self.talks.parcels.get(id).and_then(|p| p.legs.get(leg));
+        if entry.is_some_and(|l| l.waiting) {
+            self.try_parcel_leg(now, id, leg);
+            self.judge_legs(now, id);
         }
     }
 
@@ -273,7 +299,7 @@ impl Engine {
         let Some(parcel) = self.talks.parcels.get(id) else {
             return;
         };
-        if parcel.legs.iter().any(|l| l.client.is_some()) {
+        if parcel.legs.iter().any(Leg::is_open) {
             return;
         }
         let (best, to) = (parcel.best, parcel.to.clone());
@@ -421,7 +447,7 @@ impl Engine {
             return;
         };
         if parcel.reply.is_none() {
-            let idle = parcel.line.is_none() && parcel.legs.iter().all(|l| l.client.is_none());
+            let idle = parcel.line.is_none() && !parcel.legs.iter().any(Leg::is_open);
             if idle {
                 self.dispatch_parcel(now, id);
             }
