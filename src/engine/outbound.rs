@@ -138,6 +138,7 @@ impl Engine {
     pub(super) fn on_closed(&mut self, now: Now, flow: FlowId) {
         self.flows.remove(&flow);
         self.end_roaming_flow(now, flow);
+        self.end_talks_over(now, flow);
     }
 
     /// Whether a flow belongs to a peer by certificate or by listed address.

@@ -212,7 +212,7 @@ impl Engine {
     /// No session can be had: everybody who waits for one hears of it.
     pub(super) fn fail_waiting(&mut self, now: Now, line: SlotId, status: u16, why: &str) {
         for id in self.take_waiting(line) {
-            self.conclude_parcel(now, id, status, why);
+            self.give_up(now, id, status, why);
         }
         self.forget_if_unused(line);
     }
@@ -265,7 +265,7 @@ impl Engine {
                 }
                 self.pump(now, line);
             }
-            None => self.conclude_parcel(now, id, status, "the session has ended"),
+            None => self.give_up(now, id, status, "the session has ended"),
         }
     }
 

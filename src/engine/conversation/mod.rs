@@ -9,6 +9,7 @@
 mod answered;
 mod incoming;
 mod kept;
+mod local;
 mod out;
 mod parcel;
 mod status;
@@ -178,6 +179,8 @@ struct Parcel {
     best: Option<u16>,
     /// Legs that ended in a refusal which time does not change.
     refused: usize,
+    /// It waits among the messages for an absent user, who is here now.
+    delivery: Option<SlotId>,
 }
 
 /// What one party says of its typing to another.

@@ -174,6 +174,7 @@ impl Engine {
                 .registrar
                 .bindings(&remote.aor)
                 .iter()
+                .rev()
                 .max_by_key(|b| b.q)
                 .map(|b| b.origin);
             match hop {

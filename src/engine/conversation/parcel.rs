@@ -45,6 +45,7 @@ impl Parcel {
             legs: SmallVec::new(),
             best: None,
             refused: 0,
+            delivery: None,
         }
     }
 
@@ -284,8 +285,12 @@ impl Engine {
         let Some(parcel) = self.talks.parcels.get_mut(id) else {
             return;
         };
+        let to = parcel.to.aor.clone();
         if parcel.client == Some(client) {
             // One message that nobody answers does not end the session.
+            if self.is_absent(&to) {
+                return self.give_up(now, id, 504, "the other side did not answer");
+            }
             return self.conclude_parcel(now, id, 504, "the other side did not answer");
         }
         let Some(leg) = parcel.legs.iter().position(|l| l.client == Some(client)) else {
@@ -311,7 +316,7 @@ impl Engine {
                 }
                 self.by_session(now, id);
             }
-            _ if self.is_local(&to.aor) && absent => self.keep_for_local(now, id),
+            _ if self.is_local(&to.aor) && absent => self.give_up(now, id, 480, "not registered"),
             Some(status) => self.conclude_parcel(now, id, status, "refused by the other side"),
             None => self.unreachable(now, id, "the other side cannot be reached"),
         }
@@ -333,7 +338,7 @@ impl Engine {
     }
 
     /// Nobody of a user's clients took it: it is kept as any message for somebody absent.
-    fn keep_for_local(&mut self, now: Now, id: SlotId) {
+    pub(super) fn keep_for_local(&mut self, now: Now, id: SlotId) {
         let Some(parcel) = self.talks.parcels.get(id) else {
             return;
         };
@@ -366,6 +371,7 @@ impl Engine {
             self.learn(now, &parcel.to, mode);
         }
         match &parcel.reply {
+            _ if parcel.delivery.is_some() => {}
             Some(waiting) => self.answer_waiting(now, waiting, status, why),
             None if status >= 300 && !parcel.silent => self.tell_failure(now, &parcel, status, why),
             None => {}
@@ -378,6 +384,9 @@ impl Engine {
                 entry.outbox.done(id);
             }
             self.pump(now, line);
+        }
+        if let Some(mailbox) = parcel.delivery {
+            self.on_delivery_response(now, mailbox, status);
         }
     }
 

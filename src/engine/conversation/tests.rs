@@ -3,6 +3,7 @@
 use super::super::sim::{CLIENT, PEER, Sim, body, header, reply};
 
 mod broken;
+mod clients;
 mod contracts;
 mod modes;
 mod sessions;

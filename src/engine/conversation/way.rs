@@ -68,6 +68,10 @@ impl Engine {
 
     /// Remembers which mode a domain takes; nothing when it is the usual one.
     pub(super) fn learn(&mut self, now: Now, end: &End, mode: ImMode) {
+        if self.is_local(&end.aor) {
+            // What one client here refuses says nothing of the next.
+            return;
+        }
         let domain: Box<str> = end.aor.domain().into();
         if self.dialect_of(end).im.mode == mode {
             self.talks.learned.remove(&domain);
