@@ -244,6 +244,49 @@ impl Engine {
         }
     }
 
+    /// What a refresh of ours was answered: the session goes on, or it ends, and the next text opens another.
+    pub(in crate::engine) fn on_refresh_response(&mut self, now: Now, id: SlotId, client: ClientId, view: &View<'_>) {
+        let status = view.status().unwrap_or(0);
+        let Some(session) = self.talks.sessions.get_mut(id) else {
+            return;
+        };
+        let Some(held) = session.refresh.as_mut().filter(|r| r.client == Some(client)) else {
+            return;
+        };
+        match status {
+            ..200 => return,
+            200..300 => {
+                // Without the header the other side does not want a timer (RFC 4028 section 7.2).
+                session.refresh =
+                    session_expires(view).and_then(|(seconds, uac)| refresh(now, seconds, uac.unwrap_or(true)));
+                return self.arm_idle(now, id);
+            }
+            491 | 500 | 503 => {
+                held.client = None;
+                held.due_ms = now.mono_ms + held.interval_ms / 8;
+                return self.arm_idle(now, id);
+            }
+            _ => {}
+        }
+        let line = session.line;
+        match status {
+            408 | 481 => self.drop_session(id),
+            _ => self.end_session(now, id),
+        }
+        self.pump(now, line);
+    }
+
+    /// Nobody answered a refresh of ours.
+    pub(in crate::engine) fn on_refresh_failure(&mut self, now: Now, id: SlotId, client: ClientId) {
+        let held = self.talks.sessions.get(id).and_then(|s| Some((s.line, s.refresh?)));
+        if let Some((line, refresh)) = held
+            && refresh.client == Some(client)
+        {
+            self.end_session(now, id);
+            self.pump(now, line);
+        }
+    }
+
     /// The answer to a message in a session.
     pub(super) fn on_session_answer(&mut self, now: Now, id: SlotId, status: u16) {
         let Some(parcel) = self.talks.parcels.get_mut(id) else {
@@ -323,5 +366,6 @@ pub(super) fn refresh(now: Now, seconds: u64, ours: bool) -> Option<Refresh> {
         interval_ms,
         due_ms: now.mono_ms + left,
         ours,
+        client: None,
     })
 }

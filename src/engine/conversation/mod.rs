@@ -122,6 +122,8 @@ struct Refresh {
     interval_ms: u64,
     due_ms: u64,
     ours: bool,
+    /// Our UPDATE, which has no answer.
+    client: Option<ClientId>,
 }
 
 /// Who waits for an answer.

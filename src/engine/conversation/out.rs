@@ -426,7 +426,10 @@ impl Engine {
                     entry.due_ms = now.mono_ms + refresh.interval_ms / 2;
                 }
                 self.counts_in(now, line);
-                self.in_session(now, id, b"UPDATE", user, HOPS, None);
+                let client = self.in_session(now, id, b"UPDATE", user, HOPS, None);
+                if let Some(entry) = self.talks.sessions.get_mut(id).and_then(|s| s.refresh.as_mut()) {
+                    entry.client = client;
+                }
             }
             Some(_) if open => return self.end_session(now, id),
             _ if idle => return self.wheel.arm(now.mono_ms + 60_000, Kind::Session, id),

@@ -5,6 +5,7 @@ use super::super::sim::{CLIENT, PEER, Sim, body, header, reply};
 mod broken;
 mod clients;
 mod contracts;
+mod ends;
 mod modes;
 mod sessions;
 

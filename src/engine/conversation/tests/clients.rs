@@ -47,8 +47,8 @@ impl Client {
         sim.receive_by(self.flow, &format!("{start}{length}"));
         let last = |sim: &Sim, before: usize| {
             let new = sim.sent.iter().skip(before);
-            let mine = new.filter(|(to, m)| *to == at && m.starts_with("SIP/2.0 "));
-            mine.last().map_or_else(String::new, |(_, m)| m.clone())
+            let mut mine = new.filter(|(to, m)| *to == at && m.starts_with("SIP/2.0 "));
+            mine.next_back().map_or_else(String::new, |(_, m)| m.clone())
         };
         let first = last(sim, before);
         let Some((name, value)) = challenge(&first) else {
