@@ -2,9 +2,11 @@
 //!
 //! What a body says is read by [`content`], and written again as the other side can show it. Session descriptions of
 //! message sessions are in [`sdp`], RFC 3862 in [`cpim`], RFC 3994 and its older relative in [`typing`], RFC 5438 in
-//! [`imdn`], the first message inside an INVITE in [`first`]. [`session`] holds the order of messages.
+//! [`imdn`], the first message inside an INVITE in [`first`]. [`session`] holds the order of messages,
+//! [`bridging`] says which requests the bridge carries at all.
 
 pub mod base64;
+pub mod bridging;
 pub mod content;
 pub mod cpim;
 pub mod first;

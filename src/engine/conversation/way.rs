@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::registrar::is_sips;
 use super::super::reply::{Answer, Request, phrase};
 use super::{End, Engine};
-use crate::dialect::{Dialect, Im, ImMode, Typing};
+use crate::dialect::{Dialect, ImMode};
+use crate::im::bridging::{Asked, bridges};
 use crate::im::content::{self, Said};
 use crate::im::sdp::{self, Offer};
-use crate::im::typing;
 use crate::policy::{Allow, Party, Target};
 use crate::sip::field::MediaType;
 use crate::sip::header::Name;
@@ -132,26 +132,12 @@ impl Engine {
             self.dialect_of(&from)
         };
         let dialect = self.dialect_of(&to);
-        if theirs.name == dialect.name {
-            return false;
+        let mode = self.mode_of(now, &to);
+        if method == b"INVITE" {
+            return bridges(&theirs, &dialect, mode, Asked::Invite).is_some()
+                && self.converse_by_invite(now, request, from, to, &theirs);
         }
-        if method == b"MESSAGE" {
-            return self.converse_by_message(now, request, from, to, &theirs.im, &dialect.im);
-        }
-        self.converse_by_invite(now, request, from, to, &theirs, &dialect.im)
-    }
-
-    fn converse_by_message(
-        &mut self,
-        now: Now,
-        request: &Request<'_>,
-        from: End,
-        to: End,
-        theirs: &Im,
-        im: &Im,
-    ) -> bool {
-        let media = media_of(request);
-        if self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes(&media, theirs, im) {
+        if bridges(&theirs, &dialect, mode, Asked::Message(&media_of(request))).is_none() {
             return false;
         }
         if self.is_merged(now, request.source, request.view, request.essentials) {
@@ -195,24 +181,12 @@ impl Engine {
         }
     }
 
-    fn converse_by_invite(
-        &mut self,
-        now: Now,
-        request: &Request<'_>,
-        from: End,
-        to: End,
-        theirs: &Dialect,
-        im: &Im,
-    ) -> bool {
+    fn converse_by_invite(&mut self, now: Now, request: &Request<'_>, from: End, to: End, theirs: &Dialect) -> bool {
         let is_sdp = request
             .view
             .header(Name::ContentType)
             .is_some_and(|t| MediaType::parse(t).is("application/sdp"));
-        let offer = sdp::read(request.view.body()).filter(|_| is_sdp);
-        let same =
-            self.mode_of(now, &to) == ImMode::Session && theirs.im.media == im.media && theirs.im.accept == im.accept;
-        match offer {
-            _ if same => false,
+        match sdp::read(request.view.body()).filter(|_| is_sdp) {
             Some(Offer::Messages(session)) => {
                 if self.is_merged(now, request.source, request.view, request.essentials) {
                     self.answer(now, request, Answer::new(482, "Request Merged"));
@@ -240,14 +214,4 @@ impl Engine {
 pub(super) fn media_of(request: &Request<'_>) -> String {
     let value = request.view.header(Name::ContentType).unwrap_or(b"text/plain");
     String::from_utf8_lossy(value).into_owned()
-}
-
-/// Whether a message by itself can go on as it is. Who wraps everything does not mean anything by the wrapping.
-fn passes(media: &str, theirs: &Im, im: &Im) -> bool {
-    let kind = MediaType::parse(media.as_bytes());
-    if kind.is(typing::IS_COMPOSING) {
-        return im.typing == Typing::IsComposing;
-    }
-    let wrapped = kind.is("message/cpim");
-    im.shows(media.as_bytes()) && (!im.cpim || wrapped) && (!wrapped || !theirs.cpim || im.cpim)
 }
