@@ -1,6 +1,7 @@
 //! What comes back: answers to our INVITEs and to what was sent in sessions.
 
 use super::super::forward::{Owner, is_reliable};
+use super::super::messages::is_refusal;
 use super::super::slots::SlotId;
 use super::super::timers::Kind;
 use super::way::wrong_mode;
@@ -62,7 +63,7 @@ impl Engine {
         let Some(session) = self.talks.sessions.get(id).filter(|s| s.client == Some(client)) else {
             return;
         };
-        let (line, phase) = (session.line, session.phase);
+        let (line, phase, contact) = (session.line, session.phase, session.contact);
         match status {
             ..200 if phase == Phase::Closing => self.send_cancel(now, client),
             ..200 => {}
@@ -71,6 +72,9 @@ impl Engine {
                 self.drop_session(id);
                 if phase == Phase::Closing {
                     return self.pump(now, line);
+                }
+                if !is_refusal(status) && self.invite_next_client(now, line, contact) {
+                    return;
                 }
                 self.on_session_refused(now, line, status);
             }
@@ -230,7 +234,7 @@ impl Engine {
         let Some(session) = self.talks.sessions.get(id).filter(|s| s.client == Some(client)) else {
             return;
         };
-        let (line, phase) = (session.line, session.phase);
+        let (line, phase, contact) = (session.line, session.phase, session.contact);
         if self.invite_elsewhere(now, id) {
             return;
         }
@@ -240,6 +244,7 @@ impl Engine {
         self.drop_session(id);
         match phase {
             Phase::Closing => self.pump(now, line),
+            _ if self.invite_next_client(now, line, contact) => {}
             _ => self.fail_waiting(now, line, 504, "the session was not answered"),
         }
     }

@@ -26,6 +26,19 @@ impl Engine {
         }
     }
 
+    /// One client of a user here did not come: the next is invited, if there is one.
+    pub(super) fn invite_next_client(&mut self, now: Now, line: SlotId, contact: usize) -> bool {
+        let Some(entry) = self.talks.lines.get(line).filter(|l| !l.outbox.is_empty()) else {
+            return false;
+        };
+        let aor = &entry.remote.aor;
+        let more = self.is_local(aor) && self.registrar.bindings(aor).len() > contact + 1;
+        if more {
+            self.open_session(now, line, contact + 1);
+        }
+        more
+    }
+
     /// Whether no client of a user here is registered.
     pub(super) fn is_absent(&self, aor: &Aor) -> bool {
         self.is_local(aor) && self.registrar.bindings(aor).is_empty()

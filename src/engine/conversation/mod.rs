@@ -103,6 +103,8 @@ struct Session {
     origin: Option<Origin>,
     /// What tells the other side's endpoints apart.
     endpoint: Box<[u8]>,
+    /// Which of a user's clients was invited, in their order.
+    contact: usize,
     /// Our INVITE, or theirs.
     client: Option<ClientId>,
     server: Option<ServerId>,

@@ -88,7 +88,7 @@ impl Engine {
         }
         match open {
             Some(session) => self.send_next(now, line, session),
-            None => self.open_session(now, line),
+            None => self.open_session(now, line, 0),
         }
     }
 
@@ -160,7 +160,8 @@ impl Engine {
         lines.map(|(_, l)| l.sessions.len()).sum()
     }
 
-    fn open_session(&mut self, now: Now, line: SlotId) {
+    /// Opens a session: with a peer, or with the client of a user here that stands at `contact` in their order.
+    pub(super) fn open_session(&mut self, now: Now, line: SlotId, contact: usize) {
         let Some(entry) = self.talks.lines.get(line) else {
             return;
         };
@@ -169,18 +170,14 @@ impl Engine {
             return self.fail_waiting(now, line, 480, &format!("too many sessions, by {}", rule.id));
         }
         let (uri, path, origin, mut ways) = if self.is_local(&remote.aor) {
-            let hop = self.contact_hops(&remote.aor).into_iter().next();
-            let origin = self
-                .registrar
-                .bindings(&remote.aor)
-                .iter()
-                .rev()
-                .max_by_key(|b| b.q)
-                .map(|b| b.origin);
-            match hop {
-                Some(hop) => (hop.uri, hop.path, origin, hop.destinations),
-                None => return self.fail_waiting(now, line, 480, "not registered"),
-            }
+            let Some(hop) = self.contact_hops(&remote.aor).into_iter().nth(contact) else {
+                return self.fail_waiting(now, line, 480, "not registered");
+            };
+            // In the order of the hops.
+            let mut bindings: Vec<_> = self.registrar.bindings(&remote.aor).iter().collect();
+            bindings.sort_by_key(|b| core::cmp::Reverse(b.q));
+            let origin = bindings.get(contact).map(|b| b.origin);
+            (hop.uri, hop.path, origin, hop.destinations)
         } else {
             (None, None, None, self.ways_to(&remote.aor))
         };
@@ -189,6 +186,9 @@ impl Engine {
         }
         let to = ways.remove(0);
         let session = self.new_session(now, line, Phase::Inviting, origin, ways);
+        if let Some(session) = self.talks.sessions.get_mut(session) {
+            session.contact = contact;
+        }
         let sent = self.send_invite(now, session, to, uri.as_deref(), path.as_deref());
         if !sent {
             self.drop_session(session);
@@ -215,6 +215,7 @@ impl Engine {
             dialog: None,
             origin,
             endpoint: Box::default(),
+            contact: 0,
             client: None,
             server: None,
             invite_cseq: 1,

@@ -282,3 +282,27 @@ fn a_client_that_declines_is_final() {
     assert_eq!(sim.status(&call), 603);
     assert_eq!(sim.engine.messages.len(), 0);
 }
+
+#[test]
+fn a_client_that_does_not_come_leaves_it_to_the_next() {
+    let mut sim = bridge_with_bob();
+    let (desk, phone) = (Client::new(&mut sim, 1), Client::new(&mut sim, 2));
+    let call = bob_says(&mut sim, "hello");
+    let invite = one(&mut sim, &desk.at(), "INVITE");
+    assert!(take(&mut sim, &phone.at(), "INVITE").is_empty());
+    desk.answer(&mut sim, &invite, "480 Temporarily Unavailable");
+    phone.accept(&mut sim);
+    let message = one(&mut sim, &phone.at(), "MESSAGE");
+    assert_eq!(body(&message), "hello");
+    phone.answer(&mut sim, &message, "200 OK");
+    assert_eq!(sim.status(&call), 200);
+    // Nobody comes: it waits.
+    let mut sim = bridge_with_bob();
+    let clients = [Client::new(&mut sim, 1), Client::new(&mut sim, 2)];
+    let call = bob_says(&mut sim, "hello");
+    for client in &clients {
+        let invite = one(&mut sim, &client.at(), "INVITE");
+        client.answer(&mut sim, &invite, "480 Temporarily Unavailable");
+    }
+    assert_eq!((sim.status(&call), sim.engine.messages.len()), (202, 1));
+}
