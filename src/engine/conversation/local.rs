@@ -80,7 +80,7 @@ impl Engine {
         };
         let media = view.header(Name::ContentType).unwrap_or(b"text/plain");
         let media = String::from_utf8_lossy(media).into_owned();
-        let said = content::read(&media, view.body()).ok()?;
+        let said = self.as_meant(&from, content::read(&media, view.body()).ok()?);
         Some(Parcel::new(from, to, said, &media, Bytes::copy_from_slice(view.body())))
     }
 

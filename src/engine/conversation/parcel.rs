@@ -414,12 +414,12 @@ impl Engine {
         let (sender, addressee) = (parcel.from.clone(), parcel.to.clone());
         let im = self.dialect_of(&sender).im.clone();
         let ask = match &parcel.said {
-            Said::Text(Text { ask: Some(ask), .. }) if im.imdn => Some(ask.clone()),
+            // Who wants no such notice hears of it all the same.
+            Said::Text(Text { ask: Some(ask), .. }) if im.imdn && ask.negative => Some(ask.clone()),
             Said::Text(_) => None,
             _ => return,
         };
         let said = match ask {
-            Some(ask) if !ask.negative => return,
             Some(ask) => {
                 let id = String::from_utf8_lossy(&self.random.token::<20>()).into_owned();
                 let (from, to) = (sender.aor.to_uri(), addressee.aor.to_uri());

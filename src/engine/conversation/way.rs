@@ -163,14 +163,9 @@ impl Engine {
             Ok(Said::Notice { .. }) if !self.dialect_of(&to).im.imdn => {
                 self.answer(now, request, Answer::new(200, "OK"));
             }
-            Ok(mut said) => {
+            Ok(said) => {
                 self.hush(&from, &to);
-                if let Said::Text(text) = &mut said
-                    && !self.dialect_of(&from).im.imdn
-                {
-                    // Who does not know such notices has not asked for one.
-                    text.ask = None;
-                }
+                let said = self.as_meant(&from, said);
                 self.accept(now, request, from, to, said, &media);
             }
             Err(status) => {
@@ -179,6 +174,16 @@ impl Engine {
                 self.answer(now, request, Answer::new(status, phrase(status)).with(&headers[..used]));
             }
         }
+    }
+
+    /// Who does not know delivery notices has not asked for one, whatever the wrapping says.
+    pub(super) fn as_meant(&self, from: &End, mut said: Said) -> Said {
+        if let Said::Text(text) = &mut said
+            && !self.dialect_of(from).im.imdn
+        {
+            text.ask = None;
+        }
+        said
     }
 
     fn converse_by_invite(&mut self, now: Now, request: &Request<'_>, from: End, to: End, theirs: &Dialect) -> bool {
