@@ -5,3 +5,5 @@
 mod presence;
 #[path = "islands/strait.rs"]
 mod strait;
+#[path = "islands/talk.rs"]
+mod talk;

@@ -9,5 +9,7 @@ mod kinds;
 mod presence;
 #[path = "sametime/refusals.rs"]
 mod refusals;
+#[path = "sametime/talk.rs"]
+mod talk;
 #[path = "sametime/timers.rs"]
 mod timers;

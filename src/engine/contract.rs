@@ -2,8 +2,9 @@
 //!
 //! A bucket of tokens for each peer that has a contract; a NOTIFY, a SUBSCRIBE, a MESSAGE or whatever else is sent takes
 //! one. What finds none waits: a NOTIFY as its subscription only, so that what goes in the end is the latest state; a
-//! SUBSCRIBE likewise; a forwarded request in the order it came, and no longer than [`LONGEST_WAIT_MS`], else its sender
-//! is told 480 with the time to wait. The three take turns. A probe goes at once and is paid for by those after it, and
+//! SUBSCRIBE likewise; a forwarded request, and what a conversation sends, in the order it came, and no longer than
+//! [`LONGEST_WAIT_MS`], else its sender is told 480 with the time to wait. The three take turns. That somebody types is
+//! not said when there is no token. A probe goes at once and is paid for by those after it, and
 //! so does the last word to a watcher whose trust has ended. Answers, ACK and CANCEL are not counted, nor what the
 //! transport repeats (RFC 3261 section 17.1).
 
@@ -38,6 +39,10 @@ enum Waiting {
     Subscribe(SlotId),
     /// A leg of a forwarded request.
     Leg(SlotId, usize),
+    /// A message of a conversation by itself, and the way it takes.
+    Parcel(SlotId, usize),
+    /// A line of a conversation: its next INVITE or MESSAGE.
+    Talk(SlotId),
 }
 
 /// Subscriptions that wait, each once, the longest first.
@@ -71,7 +76,8 @@ struct Bucket {
     filled_ms: u64,
     notifies: Line,
     subscribes: Line,
-    legs: VecDeque<(SlotId, usize, u64)>,
+    /// Forwarded requests and those of conversations, in the order they came.
+    legs: VecDeque<Waiting>,
     /// Whose turn it is.
     turn: u8,
     /// The next request goes without asking: its token is taken.
@@ -133,7 +139,7 @@ impl Bucket {
             self.turn = (self.turn + 1) % 3;
             let found = match self.turn {
                 0 => self.notifies.next().map(Waiting::Notify),
-                1 => self.legs.pop_front().map(|(id, leg, _)| Waiting::Leg(id, leg)),
+                1 => self.legs.pop_front(),
                 _ => self.subscribes.next().map(Waiting::Subscribe),
             };
             if found.is_some() {
@@ -280,6 +286,21 @@ impl Engine {
         holds
     }
 
+    /// Whether a message of a conversation waits for its turn.
+    pub(super) fn contract_holds_parcel(&mut self, now: Now, peer: PeerId, id: SlotId, leg: usize) -> bool {
+        self.waits(now, peer, Waiting::Parcel(id, leg))
+    }
+
+    /// Whether what a line of a conversation would send next waits for its turn.
+    pub(super) fn contract_holds_talk(&mut self, now: Now, peer: PeerId, line: SlotId) -> bool {
+        self.waits(now, peer, Waiting::Talk(line))
+    }
+
+    /// Whether there is a token now for what is not worth waiting for; then it is taken.
+    pub(super) fn contract_spares(&mut self, now: Now, peer: PeerId) -> bool {
+        self.contracts.get_mut(peer).is_none_or(|b| b.take(now.mono_ms))
+    }
+
     /// Takes a token, or joins the line.
     fn waits(&mut self, now: Now, peer: PeerId, what: Waiting) -> bool {
         let Some(bucket) = self.contracts.get_mut(peer) else {
@@ -291,7 +312,7 @@ impl Engine {
         match what {
             Waiting::Notify(id) => bucket.notifies.join(id, now.mono_ms),
             Waiting::Subscribe(id) => bucket.subscribes.join(id, now.mono_ms),
-            Waiting::Leg(id, leg) => bucket.legs.push_back((id, leg, now.mono_ms)),
+            other => bucket.legs.push_back(other),
         }
         self.arm_contract(now, peer);
         true
@@ -374,6 +395,8 @@ impl Engine {
                     self.conclude(now, id);
                 }
             }
+            Waiting::Parcel(id, leg) => self.parcel_goes(now, id, leg),
+            Waiting::Talk(line) => self.line_goes(now, line),
         }
     }
 

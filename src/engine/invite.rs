@@ -18,14 +18,18 @@ impl Engine {
             .map(|info| SlotId::unpack(info.user))
             .filter(|(kind, _)| *kind == Owner::Forward as u8)
             .map(|(_, id)| id);
-        let session = |id| {
-            self.layer
-                .server(id)
-                .is_some_and(|i| SlotId::unpack(i.user).0 == Owner::Session as u8)
-        };
-        if invite.is_some_and(session) {
-            // It has its 2xx: nothing is cancelled any more (section 9.2).
-            return self.answer(now, request, Answer::new(200, "OK"));
+        let session = invite
+            .and_then(|id| self.layer.server(id))
+            .map(|info| SlotId::unpack(info.user))
+            .filter(|(kind, _)| *kind == Owner::Session as u8)
+            .map(|(_, id)| self.session_tag(id));
+        if let Some(tag) = session {
+            // It has its 2xx: nothing is cancelled any more. Both answers have the same tag (section 9.2).
+            let answer = Answer::new(200, "OK");
+            return match tag {
+                Some(tag) => self.answer(now, request, answer.tag(&tag)),
+                None => self.answer(now, request, answer),
+            };
         }
         let Some(id) = forward else {
             return self.turn_away(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));

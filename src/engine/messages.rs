@@ -244,6 +244,12 @@ impl Engine {
         let Some((hop, to)) = hops.first().and_then(|h| Some((h, *h.destinations.first()?))) else {
             return;
         };
+        if let Some(entry) = self.messages.boxes.get_mut(id) {
+            entry.delivering = true;
+        }
+        if self.deliver_in_session(now, id, &aor, &stored.request) {
+            return;
+        }
         let (client, branch) = self.layer.reserve(false, id.pack(Owner::Delivery as u8));
         let via = self.via_value(to, branch.as_bytes());
         let mut index = Index::new();
@@ -269,10 +275,10 @@ impl Engine {
         let wire = self.buffers.finish(buffer);
         if !written {
             self.layer.abandon(client);
+            if let Some(entry) = self.messages.boxes.get_mut(id) {
+                entry.delivering = false;
+            }
             return self.forget_front(id);
-        }
-        if let Some(entry) = self.messages.boxes.get_mut(id) {
-            entry.delivering = true;
         }
         self.layer.send(now, client, to, wire, is_reliable(to));
     }

@@ -49,7 +49,8 @@ impl Engine {
             Some(Owner::Delivery) => self.on_delivery_response(now, id, status),
             Some(Owner::Session) => self.on_session_response(now, id, delivered.id, view, status),
             Some(Owner::Parcel) => self.on_parcel_response(now, id, delivered.id, status),
-            Some(Owner::Aside) | None => {}
+            Some(Owner::Aside) => self.on_refresh_response(now, id, delivered.id, view),
+            None => {}
         }
     }
 
@@ -93,7 +94,8 @@ impl Engine {
             Some(Owner::Delivery) => self.on_delivery_failure(now, id),
             Some(Owner::Session) => self.on_session_failure(now, id, client),
             Some(Owner::Parcel) => self.on_parcel_failure(now, id, client),
-            Some(Owner::Aside) | None => {}
+            Some(Owner::Aside) => self.on_refresh_failure(now, id, client),
+            None => {}
         }
     }
 
@@ -138,6 +140,7 @@ impl Engine {
     pub(super) fn on_closed(&mut self, now: Now, flow: FlowId) {
         self.flows.remove(&flow);
         self.end_roaming_flow(now, flow);
+        self.end_talks_over(now, flow);
     }
 
     /// Whether a flow belongs to a peer by certificate or by listed address.

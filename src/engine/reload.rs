@@ -25,6 +25,7 @@ impl Engine {
             Arc::make_mut(&mut next).acl.resolved_as(&self.snapshot.acl);
         }
         self.end_subscriptions(now, plan, &next);
+        self.end_withdrawn_talks(now, plan);
         self.drain_layer(now);
         let peers = plan.kept_peers().collect();
         self.outputs.push_back(Output::Reloaded { peers });

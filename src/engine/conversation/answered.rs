@@ -1,6 +1,7 @@
 //! What comes back: answers to our INVITEs and to what was sent in sessions.
 
 use super::super::forward::{Owner, is_reliable};
+use super::super::messages::is_refusal;
 use super::super::slots::SlotId;
 use super::super::timers::Kind;
 use super::way::wrong_mode;
@@ -62,7 +63,7 @@ impl Engine {
         let Some(session) = self.talks.sessions.get(id).filter(|s| s.client == Some(client)) else {
             return;
         };
-        let (line, phase) = (session.line, session.phase);
+        let (line, phase, contact) = (session.line, session.phase, session.contact);
         match status {
             ..200 if phase == Phase::Closing => self.send_cancel(now, client),
             ..200 => {}
@@ -71,6 +72,9 @@ impl Engine {
                 self.drop_session(id);
                 if phase == Phase::Closing {
                     return self.pump(now, line);
+                }
+                if !is_refusal(status) && self.invite_next_client(now, line, contact) {
+                    return;
                 }
                 self.on_session_refused(now, line, status);
             }
@@ -111,10 +115,11 @@ impl Engine {
         let Some(session) = self.talks.sessions.get_mut(id) else {
             return;
         };
-        let closing = session.phase == Phase::Closing;
+        let (closing, line) = (session.phase == Phase::Closing, session.line);
         if let Some(held) = &session.dialog {
             // The same 2xx again: its ACK was lost. Of a fork only the first dialog is held.
             if held.identity_lines() != dialog.identity_lines() {
+                self.counts_in(now, line);
                 self.end_fork(now, dialog, to);
             }
             return;
@@ -129,7 +134,6 @@ impl Engine {
         if let Some((seconds, uac)) = session_expires(view) {
             session.refresh = refresh(now, seconds, uac == Some(true));
         }
-        let line = session.line;
         if closing {
             self.end_session(now, id);
         } else {
@@ -212,7 +216,7 @@ impl Engine {
     /// No session can be had: everybody who waits for one hears of it.
     pub(super) fn fail_waiting(&mut self, now: Now, line: SlotId, status: u16, why: &str) {
         for id in self.take_waiting(line) {
-            self.conclude_parcel(now, id, status, why);
+            self.give_up(now, id, status, why);
         }
         self.forget_if_unused(line);
     }
@@ -230,7 +234,7 @@ impl Engine {
         let Some(session) = self.talks.sessions.get(id).filter(|s| s.client == Some(client)) else {
             return;
         };
-        let (line, phase) = (session.line, session.phase);
+        let (line, phase, contact) = (session.line, session.phase, session.contact);
         if self.invite_elsewhere(now, id) {
             return;
         }
@@ -240,7 +244,51 @@ impl Engine {
         self.drop_session(id);
         match phase {
             Phase::Closing => self.pump(now, line),
+            _ if self.invite_next_client(now, line, contact) => {}
             _ => self.fail_waiting(now, line, 504, "the session was not answered"),
+        }
+    }
+
+    /// What a refresh of ours was answered: the session goes on, or it ends, and the next text opens another.
+    pub(in crate::engine) fn on_refresh_response(&mut self, now: Now, id: SlotId, client: ClientId, view: &View<'_>) {
+        let status = view.status().unwrap_or(0);
+        let Some(session) = self.talks.sessions.get_mut(id) else {
+            return;
+        };
+        let Some(held) = session.refresh.as_mut().filter(|r| r.client == Some(client)) else {
+            return;
+        };
+        match status {
+            ..200 => return,
+            200..300 => {
+                // Without the header the other side does not want a timer (RFC 4028 section 7.2).
+                session.refresh =
+                    session_expires(view).and_then(|(seconds, uac)| refresh(now, seconds, uac.unwrap_or(true)));
+                return self.arm_idle(now, id);
+            }
+            491 | 500 | 503 => {
+                held.client = None;
+                held.due_ms = now.mono_ms + held.interval_ms / 8;
+                return self.arm_idle(now, id);
+            }
+            _ => {}
+        }
+        let line = session.line;
+        match status {
+            408 | 481 => self.drop_session(id),
+            _ => self.end_session(now, id),
+        }
+        self.pump(now, line);
+    }
+
+    /// Nobody answered a refresh of ours.
+    pub(in crate::engine) fn on_refresh_failure(&mut self, now: Now, id: SlotId, client: ClientId) {
+        let held = self.talks.sessions.get(id).and_then(|s| Some((s.line, s.refresh?)));
+        if let Some((line, refresh)) = held
+            && refresh.client == Some(client)
+        {
+            self.end_session(now, id);
+            self.pump(now, line);
         }
     }
 
@@ -265,7 +313,7 @@ impl Engine {
                 }
                 self.pump(now, line);
             }
-            None => self.conclude_parcel(now, id, status, "the session has ended"),
+            None => self.give_up(now, id, status, "the session has ended"),
         }
     }
 
@@ -323,5 +371,6 @@ pub(super) fn refresh(now: Now, seconds: u64, ours: bool) -> Option<Refresh> {
         interval_ms,
         due_ms: now.mono_ms + left,
         ours,
+        client: None,
     })
 }

@@ -9,7 +9,7 @@ use super::super::reply::{Answer, Request, phrase, reply_destination};
 use super::super::slots::SlotId;
 use super::answered::{endpoint, refresh, session_expires, without_tag};
 use super::way::{TAKEN, media_of};
-use super::{End, Engine, MOST_ENDPOINTS, Parcel, Phase};
+use super::{End, Engine, MOST_ENDPOINTS, Parcel, Phase, Refresh};
 use crate::dialect::Dialect;
 use crate::im::content::{self, Said};
 use crate::im::{first, sdp, typing};
@@ -17,6 +17,7 @@ use crate::policy::{InDialog, Party};
 use crate::sip::dialog::{Dialog as SipDialog, Parts};
 use crate::sip::field::{MediaType, NameAddr};
 use crate::sip::header::Name;
+use crate::sip::message::View;
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri};
 
@@ -42,6 +43,11 @@ impl Engine {
             towards: Some(line.local.party),
         };
         Some((id, dialog))
+    }
+
+    /// Our tag in a session.
+    pub(in crate::engine) fn session_tag(&self, id: SlotId) -> Option<[u8; 16]> {
+        self.talks.sessions.get(id).map(|s| s.tag)
     }
 
     /// An INVITE with an offer of messages, for somebody who does not take such sessions.
@@ -149,7 +155,7 @@ impl Engine {
         session.endpoint = endpoint(view, Name::From);
         session.server = Some(request.server);
         session.accept.clone_from(&offer.accept);
-        session.refresh = session_expires(view).and_then(|(seconds, _)| refresh(now, seconds, false));
+        session.refresh = asked_refresh(now, view);
         session.dialog.is_some()
     }
 
@@ -166,9 +172,7 @@ impl Engine {
         let contact = self.own_uri(to, b"", false);
         let (host, types) = self.own_description(to);
         let body = sdp::answer(offer, &host, &local, types);
-        let expires = timer
-            .map(|t| format!("{};refresher=uac", t.interval_ms / 1000))
-            .unwrap_or_default();
+        let expires = timer.map(granted).unwrap_or_default();
         let supported: &[u8] = if first { b"timer, ms-text-format" } else { b"timer" };
         let mut headers: SmallVec<[(&[u8], &[u8]); 5]> = smallvec::smallvec![
             (&b"Contact"[..], &contact[..]),
@@ -176,8 +180,10 @@ impl Engine {
             (&b"Supported"[..], supported)
         ];
         if timer.is_some() {
-            headers.push((b"Require", b"timer"));
             headers.push((b"Session-Expires", expires.as_bytes()));
+        }
+        if timer.is_some() && knows_timers(request.view) {
+            headers.push((b"Require", b"timer"));
         }
         let answer = Answer {
             body: Some((b"application/sdp", body.as_bytes())),
@@ -297,7 +303,6 @@ impl Engine {
                 self.on_session_ack(now, id);
             }
         }
-        self.hush(&remote, &local);
         self.take_message(now, request, remote, local);
     }
 
@@ -352,7 +357,7 @@ impl Engine {
         {
             dialog.retarget(contact.uri);
         }
-        session.refresh = session_expires(view).and_then(|(seconds, _)| refresh(now, seconds, false));
+        session.refresh = asked_refresh(now, view);
         if invite {
             session.server = Some(request.server);
         }
@@ -385,17 +390,34 @@ impl Engine {
         let timer = self.talks.sessions.get(id).and_then(|s| s.refresh);
         let to = reply_destination(request.source, Some(request.essentials));
         let contact = self.own_uri(to, b"", false);
-        let expires = timer
-            .map(|t| format!("{};refresher=uac", t.interval_ms / 1000))
-            .unwrap_or_default();
+        let expires = timer.map(granted).unwrap_or_default();
         let headers: [(&[u8], &[u8]); 3] = [
             (b"Contact", &contact),
-            (b"Require", b"timer"),
             (b"Session-Expires", expires.as_bytes()),
+            (b"Require", b"timer"),
         ];
-        let used = if timer.is_some() { 3 } else { 1 };
+        let used = 1 + usize::from(timer.is_some()) + usize::from(timer.is_some() && knows_timers(request.view));
         self.answer(now, request, Answer::new(200, "OK").with(&headers[..used]));
     }
+}
+
+/// Whether the sender of a request knows session timers (RFC 4028).
+fn knows_timers(view: &View<'_>) -> bool {
+    let supported = || view.items(Name::Supported);
+    supported().any(|tag| tag.eq_ignore_ascii_case(b"timer"))
+}
+
+/// The timer that a request asks for. Who refreshes says the request; who does not know timers does not.
+fn asked_refresh(now: Now, view: &View<'_>) -> Option<Refresh> {
+    let (seconds, theirs) = session_expires(view)?;
+    let ours = theirs.map_or(!knows_timers(view), |theirs| !theirs);
+    refresh(now, seconds, ours)
+}
+
+/// The value of `Session-Expires` in an answer of ours.
+fn granted(timer: Refresh) -> String {
+    let who = if timer.ours { "uas" } else { "uac" };
+    format!("{};refresher={who}", timer.interval_ms / 1000)
 }
 
 /// The other side's tag; empty for one that gives none.

@@ -105,6 +105,7 @@ impl Engine {
                 party: to,
             },
         );
+        let said = self.as_meant(&from, said);
         let parcel = Parcel {
             kept: true,
             hops: kept.hops,

@@ -9,6 +9,7 @@
 mod answered;
 mod incoming;
 mod kept;
+mod local;
 mod out;
 mod parcel;
 mod status;
@@ -31,7 +32,7 @@ use crate::im::typing::Relay;
 use crate::policy::Party;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Framing;
-use crate::sip::net::{Destination, Source};
+use crate::sip::net::{Destination, PeerId, Source};
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::uri::Aor;
 
@@ -53,6 +54,15 @@ pub(super) struct End {
     party: Party,
 }
 
+impl End {
+    fn peer(&self) -> Option<PeerId> {
+        match self.party {
+            Party::Peer(peer) => Some(peer),
+            Party::User(_) => None,
+        }
+    }
+}
+
 /// The way from one party to another who takes sessions.
 #[derive(Debug)]
 struct Line {
@@ -65,6 +75,8 @@ struct Line {
     /// An INVITE that collided is sent again after this.
     again_ms: Option<u64>,
     collided: bool,
+    /// A contract lets it wait for its turn.
+    waiting: bool,
 }
 
 /// Where a session stands.
@@ -91,6 +103,8 @@ struct Session {
     origin: Option<Origin>,
     /// What tells the other side's endpoints apart.
     endpoint: Box<[u8]>,
+    /// Which of a user's clients was invited, in their order.
+    contact: usize,
     /// Our INVITE, or theirs.
     client: Option<ClientId>,
     server: Option<ServerId>,
@@ -110,6 +124,8 @@ struct Refresh {
     interval_ms: u64,
     due_ms: u64,
     ours: bool,
+    /// Our UPDATE, which has no answer.
+    client: Option<ClientId>,
 }
 
 /// Who waits for an answer.
@@ -129,6 +145,14 @@ struct Leg {
     destinations: SmallVec<[Destination; 2]>,
     next: usize,
     client: Option<ClientId>,
+    /// A contract lets it wait for its turn.
+    waiting: bool,
+}
+
+impl Leg {
+    fn is_open(&self) -> bool {
+        self.waiting || self.client.is_some()
+    }
 }
 
 /// A message on its way.
@@ -159,6 +183,8 @@ struct Parcel {
     best: Option<u16>,
     /// Legs that ended in a refusal which time does not change.
     refused: usize,
+    /// It waits among the messages for an absent user, who is here now.
+    delivery: Option<SlotId>,
 }
 
 /// What one party says of its typing to another.

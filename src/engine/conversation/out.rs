@@ -35,6 +35,7 @@ impl Engine {
             outbox: Outbox::default(),
             again_ms: None,
             collided: false,
+            waiting: false,
         });
         self.talks.by_pair.insert(key, id);
         id
@@ -60,9 +61,10 @@ impl Engine {
         if entry.outbox.is_empty() {
             return self.forget_if_unused(line);
         }
-        if entry.outbox.is_sending() || entry.again_ms.is_some_and(|at| at > now.mono_ms) {
+        if entry.waiting || entry.outbox.is_sending() || entry.again_ms.is_some_and(|at| at > now.mono_ms) {
             return;
         }
+        let peer = entry.remote.peer();
         let sessions = entry
             .sessions
             .iter()
@@ -75,10 +77,34 @@ impl Engine {
         let soon = sessions
             .clone()
             .any(|(_, s)| matches!(s.phase, Phase::Inviting | Phase::Accepted));
+        if open.is_none() && soon {
+            return;
+        }
+        if peer.is_some_and(|peer| self.contract_holds_talk(now, peer, line)) {
+            if let Some(entry) = self.talks.lines.get_mut(line) {
+                entry.waiting = true;
+            }
+            return;
+        }
         match open {
             Some(session) => self.send_next(now, line, session),
-            None if soon => {}
-            None => self.open_session(now, line),
+            None => self.open_session(now, line, 0),
+        }
+    }
+
+    /// The turn of a line that a contract has let wait.
+    pub(in crate::engine) fn line_goes(&mut self, now: Now, line: SlotId) {
+        if let Some(entry) = self.talks.lines.get_mut(line) {
+            entry.waiting = false;
+            self.pump(now, line);
+        }
+    }
+
+    /// What goes in a line without asking its contract counts all the same.
+    pub(super) fn counts_in(&mut self, now: Now, line: SlotId) {
+        let peer = self.talks.lines.get(line).and_then(|l| l.remote.peer());
+        if let Some(peer) = peer {
+            self.contract_counts(now, peer);
         }
     }
 
@@ -134,7 +160,8 @@ impl Engine {
         lines.map(|(_, l)| l.sessions.len()).sum()
     }
 
-    fn open_session(&mut self, now: Now, line: SlotId) {
+    /// Opens a session: with a peer, or with the client of a user here that stands at `contact` in their order.
+    pub(super) fn open_session(&mut self, now: Now, line: SlotId, contact: usize) {
         let Some(entry) = self.talks.lines.get(line) else {
             return;
         };
@@ -143,17 +170,14 @@ impl Engine {
             return self.fail_waiting(now, line, 480, &format!("too many sessions, by {}", rule.id));
         }
         let (uri, path, origin, mut ways) = if self.is_local(&remote.aor) {
-            let hop = self.contact_hops(&remote.aor).into_iter().next();
-            let origin = self
-                .registrar
-                .bindings(&remote.aor)
-                .iter()
-                .max_by_key(|b| b.q)
-                .map(|b| b.origin);
-            match hop {
-                Some(hop) => (hop.uri, hop.path, origin, hop.destinations),
-                None => return self.fail_waiting(now, line, 480, "not registered"),
-            }
+            let Some(hop) = self.contact_hops(&remote.aor).into_iter().nth(contact) else {
+                return self.fail_waiting(now, line, 480, "not registered");
+            };
+            // In the order of the hops.
+            let mut bindings: Vec<_> = self.registrar.bindings(&remote.aor).iter().collect();
+            bindings.sort_by_key(|b| core::cmp::Reverse(b.q));
+            let origin = bindings.get(contact).map(|b| b.origin);
+            (hop.uri, hop.path, origin, hop.destinations)
         } else {
             (None, None, None, self.ways_to(&remote.aor))
         };
@@ -162,6 +186,9 @@ impl Engine {
         }
         let to = ways.remove(0);
         let session = self.new_session(now, line, Phase::Inviting, origin, ways);
+        if let Some(session) = self.talks.sessions.get_mut(session) {
+            session.contact = contact;
+        }
         let sent = self.send_invite(now, session, to, uri.as_deref(), path.as_deref());
         if !sent {
             self.drop_session(session);
@@ -188,6 +215,7 @@ impl Engine {
             dialog: None,
             origin,
             endpoint: Box::default(),
+            contact: 0,
             client: None,
             server: None,
             invite_cseq: 1,
@@ -264,7 +292,8 @@ impl Engine {
         if session.spare.is_empty() {
             return false;
         }
-        let to = session.spare.remove(0);
+        let (to, line) = (session.spare.remove(0), session.line);
+        self.counts_in(now, line);
         self.send_invite(now, id, to, None, None)
     }
 
@@ -344,6 +373,8 @@ impl Engine {
             }
             (Phase::Closing, _) => {}
             _ => {
+                let line = session.line;
+                self.counts_in(now, line);
                 self.in_session(now, id, b"BYE", id.pack(Owner::Aside as u8), HOPS, None);
                 self.drop_session(id);
             }
@@ -387,7 +418,7 @@ impl Engine {
         };
         let idle = session.used_ms + self.idle_ms(session) <= now.mono_ms;
         let refresh = session.refresh.filter(|r| r.due_ms <= now.mono_ms);
-        let open = session.phase == Phase::Open;
+        let (open, line) = (session.phase == Phase::Open, session.line);
         match refresh {
             _ if idle && open => return self.end_session(now, id),
             Some(refresh) if refresh.ours && open => {
@@ -395,7 +426,11 @@ impl Engine {
                 if let Some(entry) = self.talks.sessions.get_mut(id).and_then(|s| s.refresh.as_mut()) {
                     entry.due_ms = now.mono_ms + refresh.interval_ms / 2;
                 }
-                self.in_session(now, id, b"UPDATE", user, HOPS, None);
+                self.counts_in(now, line);
+                let client = self.in_session(now, id, b"UPDATE", user, HOPS, None);
+                if let Some(entry) = self.talks.sessions.get_mut(id).and_then(|s| s.refresh.as_mut()) {
+                    entry.client = client;
+                }
             }
             Some(_) if open => return self.end_session(now, id),
             _ if idle => return self.wheel.arm(now.mono_ms + 60_000, Kind::Session, id),

@@ -45,6 +45,7 @@ impl Parcel {
             legs: SmallVec::new(),
             best: None,
             refused: 0,
+            delivery: None,
         }
     }
 
@@ -67,6 +68,12 @@ impl Parcel {
 impl Engine {
     /// Takes a message that is to be answered.
     pub(super) fn accept(&mut self, now: Now, request: &Request<'_>, from: End, to: End, said: Said, media: &str) {
+        if to
+            .peer()
+            .is_some_and(|peer| self.contract_turns_away(now, request, peer))
+        {
+            return;
+        }
         let framing = if request.source.flow.is_some() {
             Framing::Stream
         } else {
@@ -147,6 +154,7 @@ impl Engine {
                 destinations: hop.destinations,
                 next: 0,
                 client: None,
+                waiting: false,
             };
             self.contact_hops(&to.aor).into_iter().map(leg).collect()
         } else {
@@ -158,6 +166,7 @@ impl Engine {
                 destinations,
                 next: 0,
                 client: None,
+                waiting: false,
             };
             Some(leg).filter(|l| !l.destinations.is_empty()).into_iter().collect()
         };
@@ -173,10 +182,19 @@ impl Engine {
     }
 
     fn try_parcel_leg(&mut self, now: Now, id: SlotId, leg: usize) {
+        let Some(parcel) = self.talks.parcels.get(id) else {
+            return;
+        };
+        let peer = parcel.to.peer();
+        let left = parcel.legs.get(leg).is_some_and(|l| l.next < l.destinations.len());
+        let waiting = left && peer.is_some_and(|peer| self.contract_holds_parcel(now, peer, id, leg));
         let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) else {
             return;
         };
-        entry.client = None;
+        (entry.client, entry.waiting) = (None, waiting);
+        if waiting {
+            return;
+        }
         let Some(to) = entry.destinations.get(entry.next).copied() else {
             return;
         };
@@ -192,6 +210,15 @@ impl Engine {
         }
         if let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) {
             entry.client = Some(client);
+        }
+    }
+
+    /// The turn of a message that a contract has let wait.
+    pub(in crate::engine) fn parcel_goes(&mut self, now: Now, id: SlotId, leg: usize) {
+        let entry = self.talks.parcels.get(id).and_then(|p| p.legs.get(leg));
+        if entry.is_some_and(|l| l.waiting) {
+            self.try_parcel_leg(now, id, leg);
+            self.judge_legs(now, id);
         }
     }
 
@@ -258,8 +285,12 @@ impl Engine {
         let Some(parcel) = self.talks.parcels.get_mut(id) else {
             return;
         };
+        let to = parcel.to.aor.clone();
         if parcel.client == Some(client) {
             // One message that nobody answers does not end the session.
+            if self.is_absent(&to) {
+                return self.give_up(now, id, 504, "the other side did not answer");
+            }
             return self.conclude_parcel(now, id, 504, "the other side did not answer");
         }
         let Some(leg) = parcel.legs.iter().position(|l| l.client == Some(client)) else {
@@ -273,7 +304,7 @@ impl Engine {
         let Some(parcel) = self.talks.parcels.get(id) else {
             return;
         };
-        if parcel.legs.iter().any(|l| l.client.is_some()) {
+        if parcel.legs.iter().any(Leg::is_open) {
             return;
         }
         let (best, to) = (parcel.best, parcel.to.clone());
@@ -285,7 +316,7 @@ impl Engine {
                 }
                 self.by_session(now, id);
             }
-            _ if self.is_local(&to.aor) && absent => self.keep_for_local(now, id),
+            _ if self.is_local(&to.aor) && absent => self.give_up(now, id, 480, "not registered"),
             Some(status) => self.conclude_parcel(now, id, status, "refused by the other side"),
             None => self.unreachable(now, id, "the other side cannot be reached"),
         }
@@ -307,7 +338,7 @@ impl Engine {
     }
 
     /// Nobody of a user's clients took it: it is kept as any message for somebody absent.
-    fn keep_for_local(&mut self, now: Now, id: SlotId) {
+    pub(super) fn keep_for_local(&mut self, now: Now, id: SlotId) {
         let Some(parcel) = self.talks.parcels.get(id) else {
             return;
         };
@@ -340,6 +371,7 @@ impl Engine {
             self.learn(now, &parcel.to, mode);
         }
         match &parcel.reply {
+            _ if parcel.delivery.is_some() => {}
             Some(waiting) => self.answer_waiting(now, waiting, status, why),
             None if status >= 300 && !parcel.silent => self.tell_failure(now, &parcel, status, why),
             None => {}
@@ -352,6 +384,9 @@ impl Engine {
                 entry.outbox.done(id);
             }
             self.pump(now, line);
+        }
+        if let Some(mailbox) = parcel.delivery {
+            self.on_delivery_response(now, mailbox, status);
         }
     }
 
@@ -379,12 +414,12 @@ impl Engine {
         let (sender, addressee) = (parcel.from.clone(), parcel.to.clone());
         let im = self.dialect_of(&sender).im.clone();
         let ask = match &parcel.said {
-            Said::Text(Text { ask: Some(ask), .. }) if im.imdn => Some(ask.clone()),
+            // Who wants no such notice hears of it all the same.
+            Said::Text(Text { ask: Some(ask), .. }) if im.imdn && ask.negative => Some(ask.clone()),
             Said::Text(_) => None,
             _ => return,
         };
         let said = match ask {
-            Some(ask) if !ask.negative => return,
             Some(ask) => {
                 let id = String::from_utf8_lossy(&self.random.token::<20>()).into_owned();
                 let (from, to) = (sender.aor.to_uri(), addressee.aor.to_uri());
@@ -421,7 +456,7 @@ impl Engine {
             return;
         };
         if parcel.reply.is_none() {
-            let idle = parcel.line.is_none() && parcel.legs.iter().all(|l| l.client.is_none());
+            let idle = parcel.line.is_none() && !parcel.legs.iter().any(Leg::is_open);
             if idle {
                 self.dispatch_parcel(now, id);
             }

@@ -1,7 +1,7 @@
 //! What is told of conversations, and what a new configuration does to them.
 
 use super::super::slots::SlotId;
-use super::{End, Engine};
+use super::{End, Engine, Line};
 use crate::config::plan::{Plan, Withdrawn};
 use crate::dialect::ImMode;
 use crate::policy::Party;
@@ -32,8 +32,17 @@ impl Engine {
         self.talks.parcels.len()
     }
 
-    /// Conversations follow their parties to their new ids; those that have lost one end, without a word to whom is not
-    /// trusted any more.
+    /// The configuration in force ends: sessions that lose one of their ends are ended while there is a way to say so.
+    pub(in crate::engine) fn end_withdrawn_talks(&mut self, now: Now, plan: &Plan) {
+        let lost = |l: &Line| followed(plan, &l.remote).is_none() || followed(plan, &l.local).is_none();
+        let lines = self.talks.lines.iter().filter(|(_, l)| lost(l));
+        let sessions: Vec<SlotId> = lines.flat_map(|(_, l)| l.sessions.iter().copied()).collect();
+        for session in sessions {
+            self.end_session(now, session);
+        }
+    }
+
+    /// Conversations follow their parties to their new ids; what is left of those that have lost one end goes.
     pub(in crate::engine) fn follow_conversations(&mut self, now: Now, plan: &Plan) {
         self.look_for_dialects();
         self.talks.learned.clear();

@@ -3,6 +3,9 @@
 use super::super::sim::{CLIENT, PEER, Sim, body, header, reply};
 
 mod broken;
+mod clients;
+mod contracts;
+mod ends;
 mod modes;
 mod sessions;
 

@@ -99,6 +99,9 @@ impl Engine {
             .filter(|(_, s)| s.phase == Phase::Open)
             .max_by_key(|(_, s)| s.spoke_ms);
         let Some((session, _)) = open else { return };
+        if to.peer().is_some_and(|peer| !self.contract_spares(now, peer)) {
+            return;
+        }
         let user = session.pack(Owner::Aside as u8);
         if how == Typing::KeyboardActivity {
             let body = keyboard(active);
@@ -134,6 +137,9 @@ impl Engine {
         let Some(destination) = destination.filter(|d| !self.is_self(*d)) else {
             return;
         };
+        if to.peer().is_some_and(|peer| !self.contract_spares(now, peer)) {
+            return;
+        }
         let (client, branch) = self.layer.reserve(false, SlotId::default().pack(Owner::Aside as u8));
         let via = self.via_value(destination, branch.as_bytes());
         let (tag, call_id) = (self.random.token::<16>(), self.random.token::<20>());

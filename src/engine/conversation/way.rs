@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::registrar::is_sips;
 use super::super::reply::{Answer, Request, phrase};
 use super::{End, Engine};
-use crate::dialect::{Dialect, Im, ImMode, Typing};
+use crate::dialect::{Dialect, ImMode};
+use crate::im::bridging::{Asked, bridges};
 use crate::im::content::{self, Said};
 use crate::im::sdp::{self, Offer};
-use crate::im::typing;
 use crate::policy::{Allow, Party, Target};
 use crate::sip::field::MediaType;
 use crate::sip::header::Name;
@@ -68,6 +68,10 @@ impl Engine {
 
     /// Remembers which mode a domain takes; nothing when it is the usual one.
     pub(super) fn learn(&mut self, now: Now, end: &End, mode: ImMode) {
+        if self.is_local(&end.aor) {
+            // What one client here refuses says nothing of the next.
+            return;
+        }
         let domain: Box<str> = end.aor.domain().into();
         if self.dialect_of(end).im.mode == mode {
             self.talks.learned.remove(&domain);
@@ -128,19 +132,12 @@ impl Engine {
             self.dialect_of(&from)
         };
         let dialect = self.dialect_of(&to);
-        if theirs.name == dialect.name {
-            return false;
+        let mode = self.mode_of(now, &to);
+        if method == b"INVITE" {
+            return bridges(&theirs, &dialect, mode, Asked::Invite).is_some()
+                && self.converse_by_invite(now, request, from, to, &theirs);
         }
-        if method == b"MESSAGE" {
-            return self.converse_by_message(now, request, from, to, &dialect.im);
-        }
-        self.converse_by_invite(now, request, from, to, &theirs, &dialect.im)
-    }
-
-    fn converse_by_message(&mut self, now: Now, request: &Request<'_>, from: End, to: End, im: &Im) -> bool {
-        let media = media_of(request);
-        let passes = self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes(&media, im);
-        if passes {
+        if bridges(&theirs, &dialect, mode, Asked::Message(&media_of(request))).is_none() {
             return false;
         }
         if self.is_merged(now, request.source, request.view, request.essentials) {
@@ -166,7 +163,11 @@ impl Engine {
             Ok(Said::Notice { .. }) if !self.dialect_of(&to).im.imdn => {
                 self.answer(now, request, Answer::new(200, "OK"));
             }
-            Ok(said) => self.accept(now, request, from, to, said, &media),
+            Ok(said) => {
+                self.hush(&from, &to);
+                let said = self.as_meant(&from, said);
+                self.accept(now, request, from, to, said, &media);
+            }
             Err(status) => {
                 let headers: [(&[u8], &[u8]); 1] = [(b"Accept", TAKEN.as_bytes())];
                 let used = usize::from(status == 415);
@@ -175,24 +176,22 @@ impl Engine {
         }
     }
 
-    fn converse_by_invite(
-        &mut self,
-        now: Now,
-        request: &Request<'_>,
-        from: End,
-        to: End,
-        theirs: &Dialect,
-        im: &Im,
-    ) -> bool {
+    /// Who does not know delivery notices has not asked for one, whatever the wrapping says.
+    pub(super) fn as_meant(&self, from: &End, mut said: Said) -> Said {
+        if let Said::Text(text) = &mut said
+            && !self.dialect_of(from).im.imdn
+        {
+            text.ask = None;
+        }
+        said
+    }
+
+    fn converse_by_invite(&mut self, now: Now, request: &Request<'_>, from: End, to: End, theirs: &Dialect) -> bool {
         let is_sdp = request
             .view
             .header(Name::ContentType)
             .is_some_and(|t| MediaType::parse(t).is("application/sdp"));
-        let offer = sdp::read(request.view.body()).filter(|_| is_sdp);
-        let same =
-            self.mode_of(now, &to) == ImMode::Session && theirs.im.media == im.media && theirs.im.accept == im.accept;
-        match offer {
-            _ if same => false,
+        match sdp::read(request.view.body()).filter(|_| is_sdp) {
             Some(Offer::Messages(session)) => {
                 if self.is_merged(now, request.source, request.view, request.essentials) {
                     self.answer(now, request, Answer::new(482, "Request Merged"));
@@ -220,13 +219,4 @@ impl Engine {
 pub(super) fn media_of(request: &Request<'_>) -> String {
     let value = request.view.header(Name::ContentType).unwrap_or(b"text/plain");
     String::from_utf8_lossy(value).into_owned()
-}
-
-/// Whether a message by itself can go on as it is.
-fn passes(media: &str, im: &Im) -> bool {
-    let kind = MediaType::parse(media.as_bytes());
-    if kind.is(typing::IS_COMPOSING) {
-        return im.typing == Typing::IsComposing;
-    }
-    im.shows(media.as_bytes()) && (!im.cpim || kind.is("message/cpim"))
 }

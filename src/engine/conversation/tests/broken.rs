@@ -36,6 +36,14 @@ fn a_notice_is_sent_to_those_who_asked_for_one() {
         "{news}"
     );
     assert!(news.contains("<failed/>"), "{news}");
+    // Who wants to know of success alone is told in words: 202 was the last that was said.
+    let mut sim = bridge(LCS);
+    says(&mut sim, "message/cpim", &wrapped.replace("negative", "positive"));
+    sim.pass(9_000);
+    let invite = one(&mut sim, PEER, "INVITE");
+    answer(&mut sim, PEER, &invite, "480 Gone");
+    let news = one(&mut sim, CLIENT, "MESSAGE");
+    assert!(body(&news).contains("could not be delivered"), "{news}");
 }
 
 #[test]

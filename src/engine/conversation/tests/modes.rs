@@ -71,6 +71,10 @@ fn wrapped_messages_are_unwrapped() {
     let wrapped = "From: <im:bob@b.example>\r\nTo: <im:alice@a.example>\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nשלום";
     bob.send(&mut sim, "MESSAGE", "Content-Type: message/cpim\r\n", wrapped);
     let message = one(&mut sim, CLIENT, "MESSAGE");
+    assert_eq!(
+        (body(&message), header(&message, "Content-Type").as_deref()),
+        ("שלום", Some("text/plain;charset=UTF-8"))
+    );
     answer(&mut sim, CLIENT, &message, "200 OK");
     assert_eq!(bob.status(&sim, "MESSAGE"), 200);
 }

@@ -238,6 +238,17 @@ fn typing_crosses_both_ways_and_opens_nothing() {
     answer(&mut sim, CLIENT, &message, "415 Unsupported Media Type");
     sim.pass(20_000);
     assert!(one(&mut sim, CLIENT, "MESSAGE").contains(">idle<"));
+    // That it is over may be said in a message as well.
+    for (on, word) in [(true, ">active<"), (false, ">idle<")] {
+        let body = crate::im::typing::is_composing(on);
+        bob.send(
+            &mut sim,
+            "MESSAGE",
+            "Content-Type: application/im-iscomposing+xml\r\n",
+            &body,
+        );
+        assert!(one(&mut sim, CLIENT, "MESSAGE").contains(word), "{word}");
+    }
     says(&mut sim, "application/im-iscomposing+xml", &active);
     let info = one(&mut sim, PEER, "INFO");
     assert!(
