@@ -13,3 +13,5 @@ mod presence;
 mod refusals;
 #[path = "lcs/restart.rs"]
 mod restart;
+#[path = "lcs/strict.rs"]
+mod strict;

@@ -9,5 +9,7 @@ mod kinds;
 mod presence;
 #[path = "sametime/refusals.rs"]
 mod refusals;
+#[path = "sametime/strict.rs"]
+mod strict;
 #[path = "sametime/timers.rs"]
 mod timers;

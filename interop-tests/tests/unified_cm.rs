@@ -11,3 +11,5 @@ mod lines;
 mod persons;
 #[path = "unified_cm/refusals.rs"]
 mod refusals;
+#[path = "unified_cm/strict.rs"]
+mod strict;

@@ -14,8 +14,8 @@ use crate::sip::time::Now;
 use crate::sip::transaction::{Arrived, ServerKey};
 use crate::sip::uri::Uri;
 
-/// Option tags that we understand in Require and Proxy-Require.
-const UNDERSTOOD: [&[u8]; 2] = [b"path", b"ms-benotify"];
+/// Option tags that we understand in Require and Proxy-Require, whoever sends them; dialects have more.
+const UNDERSTOOD: [&[u8]; 1] = [b"path"];
 /// Methods that may reach a handler or be forwarded; anything else with a local target is 501.
 pub(super) const ALLOW: &[u8] =
     b"INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INFO, UPDATE, PRACK, REFER";
