@@ -13,3 +13,5 @@ mod persons;
 mod refusals;
 #[path = "unified_cm/strict.rs"]
 mod strict;
+#[path = "unified_cm/overload.rs"]
+mod overload;
