@@ -13,5 +13,7 @@ mod presence;
 mod refusals;
 #[path = "lcs/restart.rs"]
 mod restart;
+#[path = "lcs/strict.rs"]
+mod strict;
 #[path = "lcs/talk.rs"]
 mod talk;

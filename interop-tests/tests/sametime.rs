@@ -9,6 +9,8 @@ mod kinds;
 mod presence;
 #[path = "sametime/refusals.rs"]
 mod refusals;
+#[path = "sametime/strict.rs"]
+mod strict;
 #[path = "sametime/talk.rs"]
 mod talk;
 #[path = "sametime/timers.rs"]

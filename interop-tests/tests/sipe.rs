@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use interop_tests::agent::Agent;
+use interop_tests::kamailio::{self, Kamailio};
 use interop_tests::net::{Family, free_port};
+use interop_tests::pki::Authority;
 use interop_tests::sipe::{self, Sipe};
 use interop_tests::stand::{DOMAIN, Stand};
 use interop_tests::wire::Request;
@@ -25,6 +27,11 @@ struct World {
 
 impl World {
     fn new() -> Outcome<Self> {
+        Self::with("")
+    }
+
+    /// With further lines of the configuration.
+    fn with(rest: &str) -> Outcome<Self> {
         let (tcp, tls) = (free_port(), free_port());
         let listeners = format!(
             "  - {{ name: lcs, transport: tcp, bind: [\"127.0.0.1:{tcp}\"], dialect: lcs2005-clients }}\n  \
@@ -32,7 +39,7 @@ impl World {
              users:\n"
         );
         let stand = Stand::start_as(Family::V4, |ports| {
-            let plain = trestle::config(DOMAIN, ports, "notify: { min_interval: 0s }\n");
+            let plain = trestle::config(DOMAIN, ports, &format!("notify: {{ min_interval: 0s }}\n{rest}"));
             plain.replacen("users:\n", &listeners, 1)
         })?;
         Ok(Self {
@@ -282,4 +289,96 @@ fn messages_and_typing_go_both_ways() -> Outcome {
     assert!(matches!(bob.ask(&request)?.status(), 200 | 202));
     client.wait("typing", |e| e["sender"] == *bob.aor())?;
     client.quit()
+}
+
+/// The domain of the organisation beside ours.
+const FAR: &str = "b.example";
+
+/// A bridge with such clients, and a Kamailio as its peer.
+fn federated() -> Outcome<(World, Kamailio)> {
+    let (theirs, port) = (Authority::named("CA of b.example")?, free_port());
+    let homes = tempfile::tempdir()?;
+    let ca = homes.path().join("b-ca.pem");
+    std::fs::write(&ca, &theirs.pem)?;
+    let peer = format!(
+        "peers:\n  - {{ name: b, domains: [{FAR}], transport: tls, next_hop: \"{}\", tls: {{ ca: [\"{}\"] }}, \
+         probe: {{ interval: 2s, timeout: 1s, down_after: 2 }} }}\n",
+        Family::V4.at(port),
+        ca.display()
+    );
+    let mut world = World::with(&peer)?;
+    world.homes = homes;
+    let setup = kamailio::Setup {
+        tls: port,
+        ..kamailio::Setup::new(FAR, DOMAIN, world.stand.bridge.ports.trunk())
+    };
+    let dir = world.homes.path().join("kamailio");
+    std::fs::create_dir(&dir)?;
+    let far = Kamailio::start(&dir, setup, &theirs.issue(FAR)?, &world.stand.authority.pem)?;
+    world.stand.bridge.wait_for_peer("up")?;
+    Ok((world, far))
+}
+
+fn far_user(far: &Kamailio, user: &str) -> Outcome<Agent> {
+    let mut agent = Agent::tcp(user, FAR, far.client())?;
+    match agent.register(600)?.status() {
+        200 => Ok(agent),
+        other => Err(format!("REGISTER of {user} at Kamailio was answered {other}").into()),
+    }
+}
+
+/// A user of a Kamailio beside the bridge and one of the bridge change through every state, and the client shows both; what
+/// it sets itself, a watcher at that Kamailio sees.
+#[test]
+fn sees_and_is_seen_across_a_kamailio() -> Outcome {
+    let test = "sees_and_is_seen_across_a_kamailio";
+    if !sipe::installed(test) || !interop_tests::installed(test, &kamailio::PROGRAMS) {
+        return Ok(());
+    }
+    let (world, far) = federated()?;
+    let (mut near_bob, mut far_bob) = (world.stand.user("bob")?, far_user(&far, "bob")?);
+    let (mut near_tag, mut far_tag) = (None, None);
+    publish(&mut near_bob, &mut near_tag, "open", "<r:away/>")?;
+    publish(&mut far_bob, &mut far_tag, "open", "<r:away/>")?;
+    let mut client = world.client("alice", "between", false)?;
+    for who in [near_bob.aor(), far_bob.aor()] {
+        client.command(&format!("add {who}"))?;
+        client.wait_for_status(&who, "away")?;
+    }
+    for (basic, activities, shown) in STATES.iter().chain(STATES.iter().rev()) {
+        for (bob, tag) in [(&mut near_bob, &mut near_tag), (&mut far_bob, &mut far_tag)] {
+            publish(bob, tag, basic, activities)?;
+            client
+                .wait_for_status(&bob.aor(), shown)
+                .map_err(|e| format!("{} {basic} {activities}: {e}\n{}", bob.aor(), world.stand.bridge.log()))?;
+        }
+    }
+    let mut carol = far_user(&far, "carol")?;
+    let watch = carol.watch(&address("alice"), 600)?;
+    for (set, held) in [
+        ("busy", "busy"),
+        ("away", "away"),
+        ("do-not-disturb", "dnd"),
+        ("available", "open"),
+    ] {
+        client.command(&format!("status {set} now {set}"))?;
+        let note = format!("now {set}<");
+        let seen = carol.expect(&format!("NOTIFY of {set}"), PATIENCE, |m| {
+            watch.owns(m) && m.text().contains(&note) && m.text().contains(held)
+        })?;
+        assert!(
+            seen.text().contains("<basic>open</basic>"),
+            "{set} is no absence: {}",
+            seen.text()
+        );
+        // Until it has heard of itself it would undo what comes next.
+        let heard = format!("switch to '{set}' for the account");
+        eventually("the client sees itself", PATIENCE, || client.wire().contains(&heard))?;
+    }
+    client.quit()?;
+    carol.expect("NOTIFY that she has gone", PATIENCE, |m| {
+        watch.owns(m) && m.text().contains("<basic>closed</basic>")
+    })?;
+    assert!(client.complaints().is_empty(), "{:#?}", client.complaints());
+    Ok(())
 }

@@ -7,7 +7,13 @@ mod documents;
 mod kinds;
 #[path = "unified_cm/lines.rs"]
 mod lines;
+#[path = "unified_cm/overload.rs"]
+mod overload;
 #[path = "unified_cm/persons.rs"]
 mod persons;
+#[path = "unified_cm/publish.rs"]
+mod publish;
 #[path = "unified_cm/refusals.rs"]
 mod refusals;
+#[path = "unified_cm/strict.rs"]
+mod strict;

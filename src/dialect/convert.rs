@@ -10,6 +10,7 @@ use super::table::Table;
 use super::wire::{Wire, Word};
 use super::{Dialect, Exported, Format, Imported, Refusal, Why, built_in};
 use crate::presence::{Document, XmlError};
+use crate::sip::uri::{self, Aor, Scheme, Uri};
 
 /// The table that says what a canonical document means.
 fn canonical() -> Option<&'static Table> {
@@ -86,14 +87,29 @@ impl Dialect {
     /// A document as such a peer sent it, as canonical PIDF about `entity`.
     ///
     /// # Errors
-    /// 400 or 413 for what cannot be read or is not what its type says, 415 for a type that is not taken.
+    /// 400 or 413 for what cannot be read, is not what its type says or is about somebody else, 415 for a type that is not
+    /// taken.
     pub fn import<'a>(&self, content_type: &[u8], entity: &str, body: &'a [u8]) -> Result<Imported<'a>, Refusal> {
+        let imported = self.import_whoever(content_type, entity, body)?;
+        match imported.named.as_deref().is_none_or(|named| self.means(named, entity)) {
+            true => Ok(imported),
+            false => Err(refusal(400, "the document is about somebody else")),
+        }
+    }
+
+    /// The same whoever it names; the document comes out about `entity`. For those who judge that name themselves.
+    ///
+    /// # Errors
+    /// As of [`import`](Self::import).
+    pub fn import_whoever<'a>(
+        &self,
+        content_type: &[u8],
+        entity: &str,
+        body: &'a [u8],
+    ) -> Result<Imported<'a>, Refusal> {
         let format = self.presence.reads(content_type);
         if self.is_verbatim() && format == Some(Format::Pidf) {
-            return Ok(Imported {
-                pidf: Cow::Borrowed(body),
-                why: Vec::new(),
-            });
+            return Ok(imported(Cow::Borrowed(body), None, Vec::new()));
         }
         let own = format.and_then(|f| Some((f, self.presence.tables[f as usize].as_ref()?)));
         let usual = format.filter(|f| f.is_pidf()).zip(canonical());
@@ -105,43 +121,73 @@ impl Dialect {
         };
         check(format, body)?;
         let mut why = Vec::new();
-        let (wire, facts) = self.record(format, table, body)?;
+        let Read { wire, facts, named } = self.record(format, table, body)?;
         let mut state = table.decode(&wire, &mut why);
         self.judge_phone(&wire, &mut state, &mut why);
         let mut out = inside.encode(&state, &mut Vec::new());
         let Some(facts) = facts else {
             let pidf = write::write(entity, &out, None, Style::default());
-            return Ok(imported(Cow::Owned(pidf.into_bytes()), why));
+            return Ok(imported(Cow::Owned(pidf.into_bytes()), named, why));
         };
         let same = inside.decode(&facts.wire(Reading::default()), &mut Vec::new()) == state;
+        let exact = named.as_deref() == Some(entity);
         // Whoever reads it next is strict: a root without entity, say, is written anew.
-        if same && facts.quirks.is_empty() && Document::parse(body).is_ok() {
-            return Ok(imported(Cow::Borrowed(body), why));
+        if same && exact && facts.quirks.is_empty() && Document::parse(body).is_ok() {
+            return Ok(imported(Cow::Borrowed(body), named, why));
         }
-        why.extend(facts.quirks.iter().map(|quirk| Why {
+        let anew = |what: &str| Why {
             file: self.file.clone(),
             line: 0,
-            what: format!("written anew: {quirk}").into(),
-        }));
+            what: format!("written anew: {what}").into(),
+        };
+        why.extend(facts.quirks.iter().map(|quirk| anew(quirk)));
+        why.extend((!exact).then(|| anew("the entity is written in another way")));
         add_extras(&mut out, &wire, table, inside);
         let pidf = write::write(entity, &out, Some((&facts, body)), Style::default());
-        Ok(imported(Cow::Owned(pidf.into_bytes()), why))
+        Ok(imported(Cow::Owned(pidf.into_bytes()), named, why))
     }
 
-    fn record(&self, format: Format, table: &Table, body: &[u8]) -> Result<(Wire, Option<Facts>), Refusal> {
+    /// Whether a name in a document stands for `entity`. Scheme, port, parameters and case are nobody's name; what is no
+    /// address at all names nobody else. Lines are known by their numbers, at whatever host of the cluster they are said
+    /// to be.
+    fn means(&self, named: &str, entity: &str) -> bool {
+        let Some(meant) = Aor::parse(entity) else {
+            return false;
+        };
+        if let Ok(uri) = Uri::parse(named.as_bytes())
+            && uri.scheme == Scheme::Tel
+        {
+            return uri::digits(&uri).as_deref() == Some(meant.user());
+        }
+        Aor::parse(named).is_none_or(|named| {
+            named.user().eq_ignore_ascii_case(meant.user())
+                && (self.sip.line_subscription || named.domain() == meant.domain())
+        })
+    }
+
+    fn record(&self, format: Format, table: &Table, body: &[u8]) -> Result<Read, Refusal> {
         let wrong = |e: XmlError| refusal(e.status, e.to_string());
-        Ok(match format {
-            Format::Xpidf => (xpidf::read(body).map_err(wrong)?, None),
-            Format::Msrtc => (msrtc::read(body).map_err(wrong)?, None),
-            Format::Categories => (categories::read(body).map_err(wrong)?, None),
+        let (wire, named) = match format {
+            Format::Xpidf => xpidf::read(body).map_err(wrong)?,
+            Format::Msrtc => msrtc::read(body).map_err(wrong)?,
+            Format::Categories => categories::read(body).map_err(wrong)?,
             Format::Pidf | Format::PidfText | Format::CpimPidf => {
                 let facts = pidf::read(body).map_err(wrong)?;
                 let reading = Reading {
                     first_tuple: table.first_tuple,
                     phones: &self.presence.phone_tuples,
                 };
-                (facts.wire(reading), Some(facts))
+                return Ok(Read {
+                    wire: facts.wire(reading),
+                    named: facts.entity.as_deref().and_then(name),
+                    facts: Some(facts),
+                });
             }
+        };
+        Ok(Read {
+            wire,
+            named: named.as_deref().and_then(name),
+            facts: None,
         })
     }
 
@@ -159,8 +205,21 @@ impl Dialect {
     }
 }
 
-fn imported(pidf: Cow<'_, [u8]>, why: Vec<Why>) -> Imported<'_> {
-    Imported { pidf, why }
+/// What a body says.
+struct Read {
+    wire: Wire,
+    /// Of PIDF.
+    facts: Option<Facts>,
+    named: Option<Box<str>>,
+}
+
+/// Whom a document names, if it names anybody.
+fn name(written: &str) -> Option<Box<str>> {
+    Some(written.trim()).filter(|n| !n.is_empty()).map(Into::into)
+}
+
+fn imported(pidf: Cow<'_, [u8]>, named: Option<Box<str>>, why: Vec<Why>) -> Imported<'_> {
+    Imported { pidf, named, why }
 }
 
 fn refusal(status: u16, what: impl Into<Box<str>>) -> Refusal {
@@ -174,10 +233,6 @@ fn refusal(status: u16, what: impl Into<Box<str>>) -> Refusal {
 fn check(format: Format, body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
         return Err(refusal(400, "the body is empty"));
-    }
-    // XML 1.0 section 2.2, which the reader below does not enforce.
-    if body.iter().any(|b| *b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) {
-        return Err(refusal(400, "the body holds control characters"));
     }
     let blanked = (format == Format::Xpidf)
         .then(|| codec::without_doctype(body))

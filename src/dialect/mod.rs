@@ -68,6 +68,8 @@ pub struct Exported<'a> {
 pub struct Imported<'a> {
     /// PIDF; borrowed when the document passes untouched.
     pub pidf: Cow<'a, [u8]>,
+    /// Whom it names, as it was written; `None` when nobody.
+    pub named: Option<Box<str>>,
     /// Which lines made it so.
     pub why: Vec<Why>,
 }

@@ -125,6 +125,9 @@ fn what_was_not_offered_is_not_done() {
     // A plain peer gets none of it, whatever it offers.
     let mut plain = Island::new("rfc");
     let answer = plain.watch(LCS_OFFER);
+    assert!(answer.starts_with("SIP/2.0 420"), "{answer}");
+    assert_eq!(header(&answer, "Unsupported").as_deref(), Some("ms-benotify"));
+    let answer = plain.watch(&LCS_OFFER.replace("Proxy-Require: ms-benotify\r\n", ""));
     assert_eq!(header(&answer, "Supported"), None, "{answer}");
     assert!(plain.told()[0].starts_with("NOTIFY "));
     let answer = plain.watch("Accept: text/xml+msrtc.pidf\r\n");

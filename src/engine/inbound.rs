@@ -14,8 +14,8 @@ use crate::sip::time::Now;
 use crate::sip::transaction::{Arrived, ServerKey};
 use crate::sip::uri::Uri;
 
-/// Option tags that we understand in Require and Proxy-Require.
-const UNDERSTOOD: [&[u8]; 2] = [b"path", b"ms-benotify"];
+/// Option tags that we understand in Require and Proxy-Require, whoever sends them; dialects have more.
+const UNDERSTOOD: [&[u8]; 1] = [b"path"];
 /// Methods that may reach a handler or be forwarded; anything else with a local target is 501.
 pub(super) const ALLOW: &[u8] =
     b"INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INFO, UPDATE, PRACK, REFER";
@@ -375,18 +375,15 @@ impl Engine {
                 b"SUBSCRIBE" | b"PUBLISH" | b"REGISTER" | b"OPTIONS"
             );
         let mut unknown: Vec<u8> = Vec::new();
+        // What the sender speaks; the far end may speak something else.
+        let theirs = self.own_dialect(allow.who, request.source.listener);
         for name in names {
             if forwarded_here && *name == Name::Require {
                 continue;
             }
             for option in request.view.items(*name) {
                 let known = UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(option));
-                if !known
-                    && !self
-                        .snapshot
-                        .dialect(allow.dialect)
-                        .is_some_and(|d| d.sip.understands(option))
-                {
+                if !known && !self.snapshot.dialect(theirs).is_some_and(|d| d.sip.understands(option)) {
                     if !unknown.is_empty() {
                         unknown.extend_from_slice(b", ");
                     }

@@ -138,7 +138,9 @@ impl Engine {
     }
 
     pub(super) fn on_closed(&mut self, now: Now, flow: FlowId) {
-        self.flows.remove(&flow);
+        if let Some(peer) = self.flows.remove(&flow).and_then(|f| f.peer) {
+            self.peers.connection_ended(peer);
+        }
         self.end_roaming_flow(now, flow);
         self.end_talks_over(now, flow);
     }

@@ -50,6 +50,8 @@ pub(super) struct Health {
     pub(super) down: bool,
     pub(super) why: String,
     failures: u32,
+    /// A connection to it has ended since it last answered.
+    parted: bool,
     probe: Option<ClientId>,
     /// When the next probe is due; a timer that fires before is an older one.
     due_ms: u64,
@@ -70,6 +72,13 @@ impl Peers {
     /// Whether a peer is known to be down.
     pub(super) fn is_down(&self, peer: PeerId) -> bool {
         self.health.get(usize::from(peer.0)).is_some_and(|h| h.down)
+    }
+
+    /// A connection that was opened to a peer is no more.
+    pub(super) fn connection_ended(&mut self, peer: PeerId) {
+        if let Some(health) = self.health.get_mut(usize::from(peer.0)) {
+            health.parted = true;
+        }
     }
 
     pub(super) fn health(&self, peer: PeerId) -> Option<&Health> {
@@ -410,9 +419,11 @@ impl Engine {
         let Some(health) = self.peers.health.get_mut(usize::from(peer.0)) else {
             return;
         };
+        // Who has not answered for a while, or has ended a connection, may have lost what it knew.
+        let parted = core::mem::take(&mut health.parted);
+        let returns = health.down || health.failures > 0 || parted;
         (health.failures, health.tried) = (0, 0);
-        let first = health.since_wall_ms == 0;
-        if health.down || first {
+        if health.down || health.since_wall_ms == 0 {
             health.down = false;
             health.why = why.to_string();
             health.since_wall_ms = now.wall_ms;
@@ -422,7 +433,7 @@ impl Engine {
                 why: why.to_string(),
             }));
         }
-        if !first {
+        if returns {
             self.upstreams_return(now, peer);
             self.repeat_unanswered(peer);
         }

@@ -62,6 +62,8 @@ pub struct Subscriber {
     expires_at: u64,
     expires_s: u32,
     failures: u32,
+    /// The peer said that it is not to be asked before this time.
+    held_until: u64,
     /// How often 423 made it ask for longer.
     raised: u8,
     /// The state will never change.
@@ -88,6 +90,7 @@ impl Subscriber {
             expires_at: now_ms,
             expires_s,
             failures: 0,
+            held_until: 0,
             raised: 0,
             invariant: false,
         }
@@ -133,6 +136,9 @@ impl Subscriber {
             return Action::None;
         }
         let retry_ms = u64::from(answer.retry_after_s.unwrap_or(0).min(DAY_S)) * 1000;
+        if answer.status >= 300 {
+            self.held_until = now_ms + retry_ms;
+        }
         match answer.status {
             200..300 => {
                 let granted = answer.expires_s.unwrap_or(self.expires_s);
@@ -182,7 +188,11 @@ impl Subscriber {
             }
             SubscriptionState::Terminated { reason, .. } => match state.again() {
                 Some(Again::Now) | None => self.again_at_once(now_ms, random),
-                Some(Again::Later(Some(seconds))) => self.wait(now_ms, u64::from(seconds.clamp(1, DAY_S)) * 1000),
+                Some(Again::Later(Some(seconds))) => {
+                    let ms = u64::from(seconds.clamp(1, DAY_S)) * 1000;
+                    self.held_until = now_ms + ms;
+                    self.wait(now_ms, ms)
+                }
                 Some(Again::Later(None)) => self.back_off(now_ms, random),
                 Some(Again::Never) => {
                     (self.state, self.due) = (State::Ended, NEVER);
@@ -219,9 +229,10 @@ impl Subscriber {
         }
     }
 
-    /// The peer is back after a loss: tried at once.
+    /// The peer is back after a loss: tried at once, unless it named a time to wait (RFC 3261 section 20.33).
     pub fn peer_up(&mut self, now_ms: u64) -> Action {
         match self.state {
+            _ if now_ms < self.held_until => Action::None,
             State::Active | State::Pending => self.refresh(now_ms),
             State::Waiting => self.start(now_ms),
             State::NotifyWait | State::Ended => Action::None,

@@ -1,7 +1,7 @@
 //! The one XML reader of the house: what is hostile never reaches a parser of meaning.
 //!
 //! Refused are DOCTYPE, processing instructions, encodings other than UTF-8, more than one root, unbalanced or deeply
-//! nested elements, undeclared entities and floods of attributes. Offsets are bytes from the start of the body.
+//! nested elements, undeclared entities, characters that XML cannot hold and floods of attributes. Offsets are bytes from the start of the body.
 
 use core::fmt;
 
@@ -81,6 +81,9 @@ pub fn walk(
     }
     let text =
         core::str::from_utf8(body).map_err(|e| XmlError::new(e.valid_up_to() as u64, "the body is not UTF-8"))?;
+    if let Some(at) = no_character(text) {
+        return Err(XmlError::new(at as u64, NO_CHARACTER));
+    }
     let skipped = text.len() - text.trim_start_matches('\u{feff}').len();
     let mut reader = Reader::from_str(&text[skipped..]);
     reader.config_mut().check_end_names = true;
@@ -126,6 +129,9 @@ pub fn walk(
             }
             Event::GeneralRef(reference) => {
                 let resolved = resolve(&reference).ok_or(fault("an entity is not declared"))?;
+                if !is_character(resolved) {
+                    return Err(fault(NO_CHARACTER));
+                }
                 visit(depth, Node::Text(resolved.encode_utf8(&mut [0; 4])))?;
             }
             Event::CData(data) => {
@@ -157,8 +163,34 @@ fn check_tag(tag: &BytesStart<'_>, at: usize) -> Result<(), XmlError> {
                 "an element has too many attributes, or one holds '<'",
             ));
         }
+        if memchr::memchr(b'&', attribute.value.as_bytes()).is_some() {
+            let value = quick_xml::escape::unescape(&attribute.value)
+                .map_err(|_| XmlError::new(at as u64, "an entity is not declared"))?;
+            if !value.chars().all(is_character) {
+                return Err(XmlError::new(at as u64, NO_CHARACTER));
+            }
+        }
     }
     Ok(())
+}
+
+const NO_CHARACTER: &str = "there is a character that XML cannot hold";
+
+/// Whether XML 1.0 (section 2.2) knows a character. What it does not know cannot even be written as a reference.
+fn is_character(c: char) -> bool {
+    !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Where a character stands that is none.
+fn no_character(text: &str) -> Option<usize> {
+    let odd = |b: u8| (b < b' ') & (b != b'\t') & (b != b'\n') & (b != b'\r');
+    // Without branches, so that the usual document is looked at many bytes at a time.
+    let any = text.bytes().fold(false, |any, b| any | odd(b));
+    if any {
+        return text.bytes().position(odd);
+    }
+    memchr::memmem::find_iter(text.as_bytes(), b"\xef\xbf")
+        .find(|at| matches!(text.as_bytes().get(at + 2), Some(0xbe | 0xbf)))
 }
 
 fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Option<char> {
@@ -203,6 +235,7 @@ mod tests {
         for good in [
             "<a/>",
             "\u{feff}<?xml version='1.0' encoding='UTF-8'?>\n<a b='1'>x &amp; &#65;<b/></a>\n<!-- end -->",
+            "<a b='&#9;&lt;'>\t\r\n&#xD;\u{fffd}\u{ffe5}\u{1f600}\u{7f}\u{85}</a>",
         ] {
             assert_eq!(fate(good.as_bytes()), None, "{good}");
         }
@@ -237,6 +270,16 @@ mod tests {
             b"</a>",
             b"<a b=1/>",
             b"<a b='1' b='2'/>",
+            b"<a b='&x;'/>",
+            b"<a>\x07</a>",
+            b"<a b='\x01'/>",
+            b"<a><!-- \x0b --></a>",
+            b"<a><![CDATA[\x00]]></a>",
+            b"<a>&#7;</a>",
+            b"<a>&#x1F;</a>",
+            b"<a b='&#1;'/>",
+            b"<a>&#xFFFF;</a>",
+            "<a>\u{fffe}</a>".as_bytes(),
             b"<a>\xff</a>",
         ] {
             assert_eq!(

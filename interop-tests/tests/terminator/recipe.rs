@@ -181,7 +181,8 @@ fn nothing_is_sent_to_a_server_with_another_certificate() -> Outcome {
         };
         let server = place.waits(tls, &own)?;
         let status = alice.message("sip:bob@b.example", "secret")?.status();
-        assert!(status >= 480, "{status}");
+        // Refused, or kept to be tried again: so it is with conversations.
+        assert!(status >= 480 || status == 202, "{status}");
         assert!(server.pipe.receive(std::time::Duration::from_millis(300)).is_none());
         drop(server);
     }

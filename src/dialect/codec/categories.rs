@@ -11,9 +11,10 @@ const NS_STATE: &str = "http://schemas.microsoft.com/2006/09/sip/state";
 const NS_NOTE: &str = "http://schemas.microsoft.com/2006/09/sip/note";
 const NS_CARD: &str = "http://schemas.microsoft.com/2006/09/sip/contactcard";
 
-/// Reads a document. The aggregate state counts; where there is none, the least available of the others.
-pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
+/// Reads a document, and whom it names. The aggregate state counts; where there is none, the least available of the others.
+pub(crate) fn read(body: &[u8]) -> Result<(Wire, Option<String>), XmlError> {
     let root = Element::parse(body)?;
+    let named = root.get("uri").map(ToOwned::to_owned);
     let of = |name: &'static str| root.all("category").flat_map(move |c| c.all(name));
     let rank = |state: &&Element| {
         let aggregate = state.get("type").is_some_and(|t| t.ends_with("aggregateState"));
@@ -28,7 +29,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
     let note = bodies().find(|b| !oof(b)).or_else(|| bodies().next());
     let name = of("contactCard").find_map(|c| c.child("identity")?.child("name")?.child("full"));
     let name = name.or_else(|| of("contactCard").find_map(|c| c.child("displayName")));
-    Ok(Wire {
+    let wire = Wire {
         number: state.and_then(|s| rank(&s).1),
         text: token.filter(|t| !t.is_empty()).map(Into::into),
         since: state.and_then(|s| s.get("lastActive")).map(ToOwned::to_owned),
@@ -37,7 +38,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
         display_name: name.map(|n| n.text.clone()),
         out_of_office: bodies().any(|b| oof(&b)),
         ..Wire::default()
-    })
+    };
+    Ok((wire, named))
 }
 
 /// Writes a document about `sip:user@domain`.

@@ -20,9 +20,10 @@ fn implied(availability: Option<u32>, activity: Option<u32>) -> Option<u32> {
     })
 }
 
-/// Reads a document. A state number counts only where it is larger than what the aggregates imply.
-pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
+/// Reads a document, and whom it names. A state number counts only where it is larger than what the aggregates imply.
+pub(crate) fn read(body: &[u8]) -> Result<(Wire, Option<String>), XmlError> {
     let root = Element::parse(body)?;
+    let named = root.get("uri").map(ToOwned::to_owned);
     let aggregate = |name: &str| root.child(name)?.get("aggregate").and_then(number);
     let (availability, activity) = (aggregate("availability"), aggregate("activity"));
     let info = root.child("userInfo");
@@ -37,7 +38,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
     let state = said.map(|(_, s)| s);
     let note = info.and_then(|i| i.child("note")).map(|n| n.text.clone());
     let note = note.or_else(|| root.child("activity")?.get("note").map(ToOwned::to_owned));
-    Ok(Wire {
+    let wire = Wire {
         availability,
         activity,
         number: said.map(|(n, _)| n).max(implied),
@@ -51,7 +52,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
             .map(ToOwned::to_owned),
         out_of_office: info.is_some_and(|i| i.child("oof").is_some()),
         ..Wire::default()
-    })
+    };
+    Ok((wire, named))
 }
 
 /// Whether a number says with a word what the aggregates say without.

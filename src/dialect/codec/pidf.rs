@@ -39,6 +39,8 @@ pub(crate) struct Contact {
 /// A document.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
+    /// The `entity` of the root.
+    pub(crate) entity: Option<String>,
     pub(crate) tuples: Vec<Part>,
     pub(crate) person: Part,
     pub(crate) note: Option<String>,

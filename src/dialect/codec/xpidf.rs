@@ -6,10 +6,14 @@ use crate::dialect::wire::Wire;
 use crate::presence::xml::escape;
 use crate::presence::{Basic, XmlError};
 
-/// Reads a document. Of several addresses the one with the highest priority counts, of equal ones the first.
-pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
+/// Reads a document, and whom it names. Of several addresses the one with the highest priority counts, of equal ones the first.
+pub(crate) fn read(body: &[u8]) -> Result<(Wire, Option<String>), XmlError> {
     let blanked = without_doctype(body);
     let root = Element::parse(blanked.as_deref().unwrap_or(body))?;
+    let named = root
+        .child("presentity")
+        .and_then(|p| p.get("uri"))
+        .map(ToOwned::to_owned);
     let addresses = root.all("atom").flat_map(|atom| atom.all("address"));
     let priority = |address: &Element| -> u32 {
         // "0.8" and "0.800000" alike, without floating point.
@@ -29,14 +33,14 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
         }
     }
     let Some((address, _)) = best else {
-        return Ok(Wire::default());
+        return Ok((Wire::default(), named));
     };
     let status = address
         .child("status")
         .and_then(|s| s.get("status"))
         .unwrap_or_default();
     let sub = address.child("msnsubstatus").and_then(|s| s.get("substatus"));
-    Ok(Wire {
+    let wire = Wire {
         basic: match status.to_ascii_lowercase().as_str() {
             "open" | "inuse" => Some(Basic::Open),
             "closed" | "inactive" => Some(Basic::Closed),
@@ -48,7 +52,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Wire, XmlError> {
             .or_else(|| root.child("note"))
             .map(|n| n.text.clone()),
         ..Wire::default()
-    })
+    };
+    Ok((wire, named))
 }
 
 /// Writes a document about `sip:user@domain`.

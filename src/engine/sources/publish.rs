@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::user_of;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Imported};
 use crate::engine::Engine;
 use crate::engine::reply::{Answer, Request, phrase};
 use crate::engine::slots::SlotId;
 use crate::policy::Party;
-use crate::presence::{Document, LineState, PIDF, XmlError};
+use crate::presence::{Document, LineState, PIDF, XmlError, pidf};
 use crate::sip::field::MediaType;
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
@@ -37,9 +37,14 @@ const SOMEBODY_ELSE: Unsaid = Unsaid {
 };
 
 /// A body as PIDF.
-fn read_as<'a>(dialect: Option<&Dialect>, aor: &Aor, kind: &[u8], body: &'a [u8]) -> Result<Cow<'a, [u8]>, Unsaid> {
+fn read_as<'a>(dialect: Option<&Dialect>, aor: &Aor, kind: &[u8], body: &'a [u8]) -> Result<Imported<'a>, Unsaid> {
+    let untouched = || Imported {
+        pidf: Cow::Borrowed(body),
+        named: None,
+        why: Vec::new(),
+    };
     if body.is_empty() {
-        return Ok(Cow::Borrowed(body));
+        return Ok(untouched());
     }
     let unsaid = |status, what| Unsaid {
         status,
@@ -47,11 +52,10 @@ fn read_as<'a>(dialect: Option<&Dialect>, aor: &Aor, kind: &[u8], body: &'a [u8]
         what,
     };
     match dialect.filter(|d| !d.is_verbatim()) {
-        Some(dialect) => match dialect.import(kind, &aor.to_uri(), body) {
-            Ok(imported) => Ok(imported.pidf),
-            Err(refusal) => Err(unsaid(refusal.status, refusal.what.into_string().into())),
-        },
-        None if MediaType::parse(kind).is(PIDF) => Ok(Cow::Borrowed(body)),
+        Some(dialect) => dialect
+            .import_whoever(kind, &aor.to_uri(), body)
+            .map_err(|refusal| unsaid(refusal.status, refusal.what.into_string().into())),
+        None if MediaType::parse(kind).is(PIDF) => Ok(untouched()),
         None => Err(unsaid(415, "only PIDF is taken".into())),
     }
 }
@@ -66,10 +70,11 @@ impl Engine {
         dialect: Option<&Dialect>,
         (kind, body): (&[u8], &'a [u8]),
     ) -> Result<Said<'a>, Unsaid> {
+        let read = read_as(dialect, aor, kind, body)?;
         let mut said = Said {
             by: String::new(),
             line: String::new(),
-            body: self.in_own_name(read_as(dialect, aor, kind, body)?, aor),
+            body: self.in_own_name(read.pidf, aor),
             document: None,
         };
         let peer = match who {
@@ -85,7 +90,8 @@ impl Engine {
             return Ok(said);
         }
         // Whom it names counts as it is written; a dialect may write everybody in its own way.
-        let named = Document::parse(&self.in_own_name(Cow::Borrowed(body), aor)).ok();
+        let named = read.named.map(|name| pidf::unknown(&name));
+        let named = named.and_then(|n| Document::parse(&self.in_own_name(Cow::Owned(n), aor)).ok());
         said.document = Some(Document::parse(&said.body));
         let Some(Ok(document)) = &said.document else {
             return Ok(said);

@@ -502,6 +502,13 @@ mod trunk {
             ) + "notify: { min_interval: 0s }\n"
         }));
         office.watch();
+        // Whom it names counts in whatever form: without its namespace this is read by the dialect alone.
+        let stranger =
+            phone("sip:9999@b.example", "closed", "busy").replace(" xmlns='urn:ietf:params:xml:ns:pidf'", "");
+        assert!(
+            office.publish(ALICE, "", &stranger).starts_with("SIP/2.0 403"),
+            "{stranger}"
+        );
         let answer = office.publish(ALICE, "", &phone(ALICE, "closed", "busy"));
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
         assert!(

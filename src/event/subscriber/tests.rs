@@ -201,6 +201,28 @@ fn a_refresh_without_an_answer_makes_the_state_unknown_and_keeps_the_dialog() {
     assert_eq!(bench.machine.peer_up(bench.now), Action::Refresh);
 }
 
+/// A time to wait that the peer has named holds whatever else is known of it.
+#[test]
+fn a_peer_that_is_back_is_given_the_time_it_asked_for() {
+    let busy = Answered {
+        retry_after_s: Some(30),
+        ..answered(503)
+    };
+    let mut bench = Bench::started();
+    assert_eq!(bench.answer(busy), Action::Lost);
+    assert_eq!(bench.machine.peer_up(bench.now + 29_999), Action::None);
+    assert_eq!(bench.machine.due(), Some(30_000));
+    assert_eq!(bench.machine.peer_up(bench.now + 30_000), Action::Start);
+    let mut bench = Bench::active();
+    assert_eq!(bench.answer(busy), Action::None);
+    assert_eq!(bench.machine.peer_up(bench.now + 29_999), Action::None);
+    assert_eq!(bench.machine.peer_up(bench.now + 30_000), Action::Refresh);
+    let mut bench = Bench::active();
+    assert_eq!(bench.notify(ended(Reason::Probation, Some(30))), Action::Lost);
+    assert_eq!(bench.machine.peer_up(bench.now + 29_999), Action::None);
+    assert_eq!(bench.machine.peer_up(bench.now + 30_000), Action::Start);
+}
+
 #[test]
 fn each_reason_of_a_termination() {
     let table = [

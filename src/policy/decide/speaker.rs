@@ -62,7 +62,8 @@ impl<'a, T: Trace> Judge<'a, T> {
         }
         let granted = peer.publishes.covers(&whose.user, &whose.domain);
         // The user himself may sit behind the peer's address: he proves it by his digest.
-        if !granted && !own {
+        let proven = matches!(facts.credentials, AuthState::Valid(_));
+        if !own && (proven || !granted) {
             return Ok(None);
         }
         if !granted {

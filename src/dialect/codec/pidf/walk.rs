@@ -117,7 +117,10 @@ impl Walk {
             return Ok(());
         }
         match depth {
-            0 => return self.root(&name, start),
+            0 => {
+                self.facts.entity = attribute(tag, "entity");
+                return self.root(&name, start);
+            }
             1 => self.child(&name, tag, start),
             _ => self.inside(depth, &name, tag, start),
         }

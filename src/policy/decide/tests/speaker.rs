@@ -239,6 +239,11 @@ fn step_5_a_publish_trunk_needs_its_grant() {
     );
     // Nothing else is opened by it.
     expect(&s, &from_c(request("MESSAGE", A, TO_BOB, &none)), 407, "domains");
+    let proven = Facts {
+        credentials: AuthState::Valid(ALICE),
+        ..publish(A, A)
+    };
+    allowed(&s, &proven, Party::User(ALICE), local(Some(ALICE)));
     // Without a grant nobody publishes for others.
     let s = snapshot(CONFIG);
     expect(&s, &publish("sip:ccm@c.example", A), 403, "peer.publishes");
