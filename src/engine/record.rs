@@ -589,8 +589,11 @@ impl Engine {
         Some(true)
     }
 
-    /// A dialect that is gone leaves its watchers with plain PIDF.
+    /// A dialect that is gone leaves its watchers with plain PIDF. Records from before there were dialects end before it.
     fn read_showing(&self, r: &mut Reader<'_>) -> Option<Showing> {
+        if r.0.is_empty() {
+            return Some(Showing::default());
+        }
         let (dialect, format, flags) = (r.text()?, r.text()?, r.number()?);
         Some(match self.snapshot.dialect_named(dialect) {
             Some(dialect) => Showing {
