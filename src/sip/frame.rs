@@ -284,7 +284,10 @@ mod tests {
             (format!("{crlf}\n"), ""),
             (format!("{lines}\n"), "X: y\r\n\r\n"),
             (format!("{crlf}\n"), "l: 5\r\n\r\nhello"),
-            (format!("{crlf}l: 9\r\n\n"), "\nOPTIONS sip:a@b SIP/2.0\r\nl: 4\r\n\r\nbody"),
+            (
+                format!("{crlf}l: 9\r\n\n"),
+                "\nOPTIONS sip:a@b SIP/2.0\r\nl: 4\r\n\r\nbody",
+            ),
         ] {
             let want = vec![broken(head.len(), BARE_LF)];
             assert_eq!(

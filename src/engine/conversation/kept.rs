@@ -43,6 +43,7 @@ impl Engine {
         parcel.kept = true;
         let (key, value) = (record::parcel_key(&parcel.to.aor, &parcel.id), parcel_value(parcel));
         self.persist(key, Some(value));
+        self.or_undo(Undo::Parcel(id));
     }
 
     pub(super) fn promise_answer(&mut self, now: Now, server: ServerId, wire: Bytes) {

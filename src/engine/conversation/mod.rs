@@ -37,6 +37,7 @@ use crate::sip::uri::Aor;
 
 use super::Engine;
 
+pub(super) use incoming::Accepted;
 pub(super) use way::Learned;
 
 /// A sender hears within this how it ended, or gets 202.

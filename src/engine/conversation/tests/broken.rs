@@ -72,6 +72,30 @@ fn nothing_is_promised_that_the_store_does_not_take() {
 }
 
 #[test]
+fn the_first_message_is_said_to_be_taken_when_it_is_durable() {
+    let lines = "ms-text-format: text/plain; charset=UTF-8;msgr=WAAt;ms-body=SGk=\r\nContent-Type: application/sdp\r\n";
+    let mut sim = bridge(LCS);
+    sim.prompt = false;
+    let mut bob = Theirs::new("b1");
+    let status = bob.send(&mut sim, "INVITE", lines, SDP);
+    assert_eq!(status, 0, "the 200 waits for the store");
+    assert!(take(&mut sim, CLIENT, "MESSAGE").is_empty());
+    sim.sync();
+    assert_eq!(bob.status(&sim, "INVITE"), 200);
+    assert!(sim.answer(&bob.call_id).contains("ms-text-format"));
+    assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "Hi");
+    let mut bob = Theirs::new("b2");
+    bob.send(&mut sim, "INVITE", lines, SDP);
+    sim.fail();
+    assert_eq!(bob.status(&sim, "INVITE"), 500);
+    assert!(
+        take(&mut sim, CLIENT, "MESSAGE").is_empty(),
+        "what was refused is not said"
+    );
+    assert_eq!(sim.engine.peer_status(sim.now)[0].sessions, 1);
+}
+
+#[test]
 fn a_dialog_that_is_gone_is_opened_once_more_and_the_text_sent_again_once() {
     for status in [
         "408 Request Timeout",
