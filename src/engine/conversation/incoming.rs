@@ -89,7 +89,7 @@ impl Engine {
                 Answer::new(422, "Session Interval Too Small").with(&headers),
             );
         }
-        if let Some(rule) = self.has_too_many_sessions(&from) {
+        if let Some(rule) = self.has_too_many_sessions(&from, &to) {
             return self.refuse(now, request, 486, "Too Many Sessions", &rule);
         }
         let line = self.line(&from, &to);
@@ -238,7 +238,7 @@ impl Engine {
         to: &End,
         theirs: &Dialect,
     ) -> Option<SlotId> {
-        if !theirs.im.first_message || self.journal.is_broken() {
+        if !theirs.im.first_message || self.journal.is_broken() || !self.may_keep(from, to) {
             return None;
         }
         let found = request.view.named("ms-text-format").next().and_then(first::read)?;

@@ -67,6 +67,11 @@ impl Parcel {
 impl Engine {
     /// Takes a message that is to be answered.
     pub(super) fn accept(&mut self, now: Now, request: &Request<'_>, from: End, to: End, said: Said, media: &str) {
+        if let Some(peer) = self.peer_beyond(&to)
+            && self.contract_turns_away(now, request, peer)
+        {
+            return;
+        }
         let framing = if request.source.flow.is_some() {
             Framing::Stream
         } else {
@@ -189,6 +194,9 @@ impl Engine {
         match self.write_parcel(id, leg, &via) {
             Some(wire) => self.layer.send(now, client, to, wire, is_reliable(to)),
             None => return self.layer.abandon(client),
+        }
+        if let Some(to) = self.talks.parcels.get(id).map(|p| p.to.clone()) {
+            self.counts_towards(now, &to);
         }
         if let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) {
             entry.client = Some(client);
@@ -376,6 +384,10 @@ impl Engine {
 
     /// The sender was told that it is kept, and it failed: a notice if one was asked for, else a message that says so.
     fn tell_failure(&mut self, now: Now, parcel: &Parcel, status: u16, why: &str) {
+        // Each piece of news goes one step less far than what it is about: two who tell each other of it come to an end.
+        let Some(hops) = parcel.hops.checked_sub(1) else {
+            return;
+        };
         let (sender, addressee) = (parcel.from.clone(), parcel.to.clone());
         let im = self.dialect_of(&sender).im.clone();
         let ask = match &parcel.said {
@@ -408,6 +420,7 @@ impl Engine {
         };
         let news = Parcel {
             silent: true,
+            hops,
             id: self.parcel_id(now),
             ..Parcel::new(addressee, sender, said, "text/plain", Bytes::new())
         };
@@ -433,6 +446,10 @@ impl Engine {
         if self.journal.is_broken() {
             // It may yet arrive; nothing is promised.
             return self.conclude_parcel(now, id, 500, "the store does not take records now");
+        }
+        let ends = (parcel.from.clone(), parcel.to.clone());
+        if !self.may_keep(&ends.0, &ends.1) {
+            return self.conclude_parcel(now, id, 480, "too many messages are kept already");
         }
         self.keep_parcel(now, id);
     }
