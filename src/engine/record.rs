@@ -571,6 +571,10 @@ impl Engine {
             self.upstream_resource(view)
         };
         let Some(resource) = resource else { return Some(false) };
+        let passes = |id| super::reload::may_pass(&self.snapshot, id, dialog.local_uri());
+        if matches!(party, Party::Peer(id) if !view.is_empty() && !passes(id)) {
+            return Some(false);
+        }
         let reach = Reach { party, origin };
         let restored = Restored {
             resource,

@@ -195,3 +195,28 @@ fn what_is_served_between_two_peers_is_limited_like_all_that_is_served() {
     let (status, rule) = transit(&mut sim, 4, "fritz");
     assert!(status == 403 && rule.contains("contract"), "{status} {rule}");
 }
+
+#[test]
+fn who_may_pass_no_more_is_served_no_more() {
+    let with = |transit: &str| {
+        Sim::configured(|base| {
+            let peers = format!("probe: \"off\"{transit} }}\n{C} }}\n");
+            base.replace("probe: \"off\" }\n", &peers) + "notify: { min_interval: 0s }\n"
+        })
+    };
+    let mut sim = with(", transit: [c.example]");
+    sim.pass(10);
+    assert_eq!(transit(&mut sim, 1, "dora").0, 200);
+    let told = sim.notifies();
+    assert!(!told.is_empty() && !told.iter().any(|m| is_last(m)), "{told:?}");
+    let next = with("").engine.snapshot().clone();
+    let mut stopped = with(", transit: [c.example]");
+    stopped.disk = sim.disk.clone();
+    sim.reload(next.clone());
+    let told = sim.notifies();
+    assert!(told.len() == 1 && is_last(&told[0]), "{told:?}");
+    assert_eq!(sim.engine.status().subscriptions, 0);
+    // Nor after a start by such a configuration.
+    stopped.start_by(next);
+    assert_eq!(stopped.engine.status().subscriptions, 0);
+}

@@ -661,9 +661,10 @@ impl Engine {
         self.upstreams.by_tag.remove(&upstream.tag);
         if self.upstreams.by_key.get(&upstream.key) == Some(&id) {
             self.upstreams.by_key.remove(&upstream.key);
-            if upstream.key.watcher.is_none() {
-                self.forget_asked(&upstream.key.presentity);
-            }
+        }
+        // One that ends may have a follower already.
+        if upstream.key.watcher.is_none() && !self.upstreams.by_key.contains_key(&upstream.key) {
+            self.forget_asked(&upstream.key.presentity);
         }
         self.presence.resources.remove(upstream.resource);
     }
