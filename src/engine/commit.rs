@@ -27,6 +27,8 @@ pub(super) enum Promise {
     Repeat(SlotId),
     /// Deliver what is kept for somebody who has registered.
     Deliver(SlotId),
+    /// Accept a session of messages, whose INVITE held the first.
+    Accept(Box<super::conversation::Accepted>),
     /// Tell the endpoints of a user what has changed of what they keep here.
     Tell(Box<super::lcs::Tell>),
 }
@@ -163,6 +165,11 @@ impl Engine {
                     let wire = refused(&reply.wire, self.host());
                     self.layer.respond(now, reply.server, 500, wire);
                 }
+                Step::Keep(Promise::Accept(accepted)) => {
+                    let wire = refused(&accepted.reply.wire, self.host());
+                    self.layer.respond(now, accepted.reply.server, 500, wire);
+                    self.not_accepted(&accepted);
+                }
                 Step::Keep(Promise::Show(id, body)) => after.push(Promise::Show(id, body)),
                 Step::Keep(Promise::Repeat(id)) => after.push(Promise::Repeat(id)),
                 Step::Keep(Promise::Notify(_) | Promise::Deliver(_) | Promise::Tell(_)) => {}
@@ -196,6 +203,7 @@ impl Engine {
             Promise::Show(id, body) => self.shown(id, body),
             Promise::Repeat(id) => self.repeat_to_all(id),
             Promise::Deliver(id) => self.deliver_next(now, id),
+            Promise::Accept(accepted) => self.accepted(now, *accepted),
             Promise::Tell(tell) => self.tell_endpoints(now, &tell),
         }
     }

@@ -199,7 +199,10 @@ fn dialects_and_what_was_agreed_survive_a_restart() {
 
 /// alice watches erin at the peer: the SUBSCRIBE that the peer gets.
 fn upstream(dialect: &str) -> (Sim, String) {
-    let mut sim = Sim::speaking(dialect);
+    watched(Sim::speaking(dialect))
+}
+
+fn watched(mut sim: Sim) -> (Sim, String) {
     sim.pass(10);
     let watch = sim.subscribe("alice", ERIN, 3600);
     assert_eq!(sim.status(&watch), 200, "{}", sim.answer(&watch));
@@ -273,6 +276,38 @@ fn a_peer_is_asked_and_read_in_its_own_dialect() {
 }
 
 #[test]
+fn notifications_without_an_answer_count_as_requests() {
+    let config = |config: &str| {
+        let config = config.replace("transport: udp, next_hop", "transport: tcp, next_hop");
+        let settings = "probe: \"off\", dialect: lcs2005, limits: { requests: 5 }";
+        config.replace("probe: \"off\"", settings) + "notify: { min_interval: 0s }\n"
+    };
+    let (mut sim, subscribe) = watched(Sim::configured(config));
+    let line = sim.open(PEER);
+    let lines = format!("Contact: <sip:{PEER};transport=tcp>\r\nExpires: 3600\r\n");
+    sim.receive_over(line, &reply(&subscribe, "200 OK", &lines));
+    sim.notifies();
+    let (from, to, call_id) = (
+        header(&subscribe, "From").unwrap(),
+        header(&subscribe, "To").unwrap(),
+        header(&subscribe, "Call-ID").unwrap(),
+    );
+    let mut told = 0;
+    for n in 2..40 {
+        let text = MSRTC.replace("600", if n % 2 == 0 { "600" } else { "400" });
+        let notify = format!(
+            "BENOTIFY sip:a.example SIP/2.0\r\nVia: SIP/2.0/tcp {PEER}\r\nFrom: {to};tag=theirs\r\nTo: {from}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {n} BENOTIFY\r\nMax-Forwards: 70\r\nEvent: presence\r\nSubscription-State: active;expires=3600\r\nContent-Type: \
+             text/xml+msrtc.pidf\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        );
+        sim.receive_over(line, &notify);
+        told += sim.notifies().len();
+    }
+    assert!((1..=5).contains(&told), "{told} of a flood were taken");
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_with_what_is_taken() {
     let (mut sim, subscribe) = upstream("lcs2005");
     let line = sim.open(PEER);
@@ -305,4 +340,23 @@ fn what_cannot_be_read_is_refused_with_what_is_taken() {
         assert!(header(&answer, "Warning").is_some(), "{answer}");
     }
     assert!(sim.notifies().iter().all(|m| !m.contains("busy")));
+}
+
+#[test]
+fn a_subscription_from_before_there_were_dialects_lives_on() {
+    let mut sim = Sim::new();
+    let watch = sim.subscribe("bob", "sip:alice@a.example", 3600);
+    assert_eq!(sim.status(&watch), 200);
+    sim.notifies();
+    let plain = super::showing::Showing::default();
+    let tail = 4 + crate::dialect::Dialect::rfc().name.len() + 4 + plain.format.name().len() + 8;
+    let record = sim
+        .disk
+        .iter_mut()
+        .find(|(key, _)| key.first() == Some(&b's'))
+        .unwrap()
+        .1;
+    *record = record[..record.len() - tail].into();
+    sim.restart(1000);
+    assert_eq!(sim.engine.status().subscriptions, 1);
 }

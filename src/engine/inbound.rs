@@ -340,8 +340,13 @@ impl Engine {
 
     /// A notification that nobody answers, from a peer that was told it may.
     fn on_benotify(&mut self, now: Now, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) {
+        self.counters.requests += 1;
         let context = self.context(source, view, essentials);
-        let allowed = self.decide(source, view, essentials, &context, Seen::default(), &mut ());
+        let seen = Seen {
+            over: self.over_from(now, source),
+            ..Seen::default()
+        };
+        let allowed = self.decide(source, view, essentials, &context, seen, &mut ());
         let Ok(Decision::Allow(allow)) = allowed else {
             self.counters.refused += 1;
             return;
@@ -360,7 +365,7 @@ impl Engine {
     }
 
     fn not_understood(&self, request: &Request<'_>, allow: &Allow) -> Option<Vec<u8>> {
-        let here = matches!(allow.target, Target::Local { .. } | Target::Bridge);
+        let here = matches!(allow.target, Target::Local { .. } | Target::Bridge) || is_served_here(request, allow);
         let names: &[Name] = if here {
             &[Name::Require, Name::ProxyRequire]
         } else {
@@ -537,7 +542,7 @@ impl Default for Seen {
 fn is_served_here(request: &Request<'_>, allow: &Allow) -> bool {
     match (request.essentials.method.as_bytes(), allow.target) {
         (b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE", Target::Local { .. }) => true,
-        (b"SUBSCRIBE", Target::Route { .. }) => matches!(allow.who, Party::User(_)),
+        (b"SUBSCRIBE", Target::Route { .. }) => true,
         _ => false,
     }
 }

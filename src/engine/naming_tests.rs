@@ -291,3 +291,26 @@ fn who_is_assigned_no_more_is_not_watched_any_more() {
     let call = sim.subscribe("bob", "sip:1042@ucm.example", 3600);
     assert_eq!(sim.status(&call), 403);
 }
+
+#[test]
+fn an_extension_that_is_none_makes_no_number() {
+    let mut sim = world();
+    let long = "1".repeat(900);
+    let escaped = "%41".repeat(300);
+    for name in [
+        format!("tel:+15551042;ext={long}"),
+        format!("sip:+15551042;ext={escaped}@a.example"),
+        "sip:+15551042;ext=%3e%0d%0a@a.example".to_owned(),
+        "tel:+15551042;ext=<x>".to_owned(),
+    ] {
+        let call = sim.subscribe("bob", &name, 3600);
+        let status = sim.status(&call);
+        assert!(matches!(status, 400..=499), "{name}: {status}");
+        let sent = sim.take_requests();
+        assert!(!sent.iter().any(|(to, _)| to.to_string() == PEER), "{name}: {sent:?}");
+    }
+    let call = sim.subscribe("bob", "tel:+15551042;ext=12-3", 3600);
+    assert_eq!(sim.status(&call), 200);
+    // What was taken can be read again.
+    sim.restart(1000);
+}

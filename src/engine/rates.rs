@@ -105,10 +105,16 @@ impl Engine {
 
     /// What is too much right now for a request from `source`.
     pub(super) fn over(&mut self, now: Now, request: &Request<'_>) -> Over {
-        let source = request.source;
+        Over {
+            subscriptions: self.watches_enough(request),
+            ..self.over_from(now, request.source)
+        }
+    }
+
+    /// The same where it does not matter what is asked.
+    pub(super) fn over_from(&mut self, now: Now, source: &Source) -> Over {
         let mut over = Over {
             overloaded: self.layer.len() >= self.snapshot.limits.max_transactions as usize,
-            subscriptions: self.watches_enough(request),
             ..Over::default()
         };
         let limits = self

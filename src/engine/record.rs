@@ -571,6 +571,10 @@ impl Engine {
             self.upstream_resource(view)
         };
         let Some(resource) = resource else { return Some(false) };
+        let passes = |id| super::reload::may_pass(&self.snapshot, id, dialog.local_uri());
+        if matches!(party, Party::Peer(id) if !view.is_empty() && !passes(id)) {
+            return Some(false);
+        }
         let reach = Reach { party, origin };
         let restored = Restored {
             resource,
@@ -589,8 +593,11 @@ impl Engine {
         Some(true)
     }
 
-    /// A dialect that is gone leaves its watchers with plain PIDF.
+    /// A dialect that is gone leaves its watchers with plain PIDF. Records from before there were dialects end before it.
     fn read_showing(&self, r: &mut Reader<'_>) -> Option<Showing> {
+        if r.0.is_empty() {
+            return Some(Showing::default());
+        }
         let (dialect, format, flags) = (r.text()?, r.text()?, r.number()?);
         Some(match self.snapshot.dialect_named(dialect) {
             Some(dialect) => Showing {

@@ -12,7 +12,7 @@ use super::{Engine, Output, record};
 use crate::config::plan::{Plan, Withdrawn};
 use crate::event::Reason;
 use crate::policy::names::same;
-use crate::policy::{Party, Snapshot, UserId};
+use crate::policy::{Party, Scheme, Snapshot, UriFacts, UserId};
 use crate::sip::net::PeerId;
 use crate::sip::time::Now;
 use crate::sip::uri::Aor;
@@ -65,8 +65,17 @@ impl Engine {
                     true => Reason::NoResource,
                     false => Reason::Rejected,
                 };
-                let withdrawn =
-                    || is_withdrawn(plan, s.reach.party, &s.watcher(), about) || self.loses_its_name(plan, next, s);
+                let next_id = |party| match party {
+                    Party::Peer(id) => plan.peer(id),
+                    Party::User(_) => None,
+                };
+                let no_transit =
+                    || remote && next_id(s.reach.party).is_some_and(|id| !may_pass(next, id, s.dialog.local_uri()));
+                let withdrawn = || {
+                    is_withdrawn(plan, s.reach.party, &s.watcher(), about)
+                        || self.loses_its_name(plan, next, s)
+                        || no_transit()
+                };
                 (lost || withdrawn()).then_some((id, reason))
             })
             .collect();
@@ -135,6 +144,20 @@ impl Engine {
         }
         self.recompose(id);
         self.forget_if_idle(id);
+    }
+}
+
+/// Whether a peer's watcher may watch somebody abroad through the bridge, as the decision judges a first SUBSCRIBE.
+pub(super) fn may_pass(snapshot: &Snapshot, id: PeerId, asked: &[u8]) -> bool {
+    let (Some(peer), Some(asked)) = (snapshot.peer(id), UriFacts::of(asked)) else {
+        return false;
+    };
+    let is_number = asked.scheme == Scheme::Tel || snapshot.local_domain(asked.host).is_some();
+    match is_number {
+        true => snapshot
+            .routed_number(&asked, Some(id))
+            .is_some_and(|(number, _)| peer.transit.number(&number)),
+        false => peer.transit.domain(asked.host),
     }
 }
 

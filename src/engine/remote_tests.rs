@@ -158,3 +158,65 @@ fn a_shared_view_is_one_subscription_in_the_bridges_name() {
         "{told:?}"
     );
 }
+
+/// Somebody at b watches somebody at c; the status and the rule of the answer.
+fn transit(sim: &mut Sim, n: u32, whom: &str) -> (u16, String) {
+    let text = format!(
+        "SUBSCRIBE sip:{whom}@c.example SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bKt{n}\r\nFrom: <sip:carl{n}@b.example>;tag=f{n}\r\n\
+         To: <sip:{whom}@c.example>\r\nCall-ID: t{n}\r\nCSeq: 1 SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:carl{n}@{PEER}>\r\n\
+         Event: presence\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
+    );
+    sim.receive(PEER, &text);
+    let rule = header(sim.answer(&format!("t{n}")), "Warning").unwrap_or_default();
+    (sim.status(&format!("t{n}")), rule)
+}
+
+const C: &str = "  - { name: c, domains: [c.example], transport: udp, next_hop: \"127.0.0.10:5060\", addresses: [127.0.0.10/32], \
+                 probe: \"off\"";
+
+#[test]
+fn what_is_served_between_two_peers_is_limited_like_all_that_is_served() {
+    let mut sim = Sim::peers(
+        "transit: [c.example], limits: { subscriptions: 2 }",
+        &format!("{C} }}\n"),
+    );
+    sim.pass(10);
+    let mut answers = (1..=3).map(|n| transit(&mut sim, n, "dora"));
+    assert_eq!((answers.next().unwrap().0, answers.next().unwrap().0), (200, 200));
+    let (status, rule) = answers.next().unwrap();
+    assert!(status == 403 && rule.contains("limits"), "{status} {rule}");
+    drop(answers);
+    // What we promised c holds for whoever asks.
+    let mut sim = Sim::peers("transit: [c.example]", &format!("{C}, contract: {{ watched: 2 }} }}\n"));
+    sim.pass(10);
+    assert_eq!(transit(&mut sim, 1, "dora").0, 200);
+    assert_eq!(transit(&mut sim, 2, "emil").0, 200);
+    assert_eq!(transit(&mut sim, 3, "emil").0, 200, "he is watched already");
+    let (status, rule) = transit(&mut sim, 4, "fritz");
+    assert!(status == 403 && rule.contains("contract"), "{status} {rule}");
+}
+
+#[test]
+fn who_may_pass_no_more_is_served_no_more() {
+    let with = |transit: &str| {
+        Sim::configured(|base| {
+            let peers = format!("probe: \"off\"{transit} }}\n{C} }}\n");
+            base.replace("probe: \"off\" }\n", &peers) + "notify: { min_interval: 0s }\n"
+        })
+    };
+    let mut sim = with(", transit: [c.example]");
+    sim.pass(10);
+    assert_eq!(transit(&mut sim, 1, "dora").0, 200);
+    let told = sim.notifies();
+    assert!(!told.is_empty() && !told.iter().any(|m| is_last(m)), "{told:?}");
+    let next = with("").engine.snapshot().clone();
+    let mut stopped = with(", transit: [c.example]");
+    stopped.disk = sim.disk.clone();
+    sim.reload(next.clone());
+    let told = sim.notifies();
+    assert!(told.len() == 1 && is_last(&told[0]), "{told:?}");
+    assert_eq!(sim.engine.status().subscriptions, 0);
+    // Nor after a start by such a configuration.
+    stopped.start_by(next);
+    assert_eq!(stopped.engine.status().subscriptions, 0);
+}

@@ -221,6 +221,17 @@ impl Engine {
         }
     }
 
+    /// A subscription under the bridge's own address has ended.
+    pub(super) fn forget_asked(&mut self, presentity: &crate::sip::uri::Aor) {
+        let from = format!("sip:{}", self.host());
+        if let Some(hash) = self
+            .rings
+            .hash(from.as_bytes(), presentity.to_uri().as_bytes(), b"presence")
+        {
+            self.rings.held.remove(&hash);
+        }
+    }
+
     /// Whether a request is one of ours that comes back from a peer.
     pub(super) fn is_ring(&self, source: &Source, view: &View<'_>, essentials: &Essentials<'_>) -> bool {
         self.ring_way(source, view, essentials).is_some()

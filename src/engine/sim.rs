@@ -145,6 +145,12 @@ impl Sim {
         self.pass(100);
     }
 
+    /// The same by another configuration.
+    pub(super) fn start_by(&mut self, snapshot: Arc<crate::policy::Snapshot>) {
+        self.snapshot = snapshot;
+        self.restart(100);
+    }
+
     pub(super) fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input);
         self.drain();

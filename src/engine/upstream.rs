@@ -662,6 +662,10 @@ impl Engine {
         if self.upstreams.by_key.get(&upstream.key) == Some(&id) {
             self.upstreams.by_key.remove(&upstream.key);
         }
+        // One that ends may have a follower already.
+        if upstream.key.watcher.is_none() && !self.upstreams.by_key.contains_key(&upstream.key) {
+            self.forget_asked(&upstream.key.presentity);
+        }
         self.presence.resources.remove(upstream.resource);
     }
 }

@@ -14,8 +14,14 @@ pub const MAX_CONTACTS: usize = 1_000;
 pub const MAX_GROUPS: usize = 64;
 /// Bytes of a name.
 pub const MAX_NAME: usize = 256;
-/// Bytes of a kept list: what the bounds above come to, and more.
-pub const MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of a list as it is kept and told. Each change writes all of it and sends it to all endpoints.
+pub const MAX_KEPT: usize = 512 * 1024;
+/// Bytes of a list that is read back: one that was kept is never refused, whatever its bound was then.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What an escaped byte comes to at most.
+const ESCAPED: usize = 6;
+/// What an element comes to without its names.
+const ELEMENT: usize = 100;
 /// The group that every list has, and its name on the wire.
 const DEFAULT_GROUP: (u32, &str) = (1, "~");
 
@@ -28,6 +34,8 @@ pub enum Full {
     Groups,
     /// A name is longer than [`MAX_NAME`].
     Name,
+    /// All names together come to more than [`MAX_KEPT`].
+    Bytes,
     /// There is no such contact or group.
     Unknown,
 }
@@ -38,6 +46,7 @@ impl fmt::Display for Full {
             Self::Contacts => write!(f, "the contact list holds {MAX_CONTACTS} contacts; delete some first"),
             Self::Groups => write!(f, "the contact list holds {MAX_GROUPS} groups; delete some first"),
             Self::Name => write!(f, "a name is longer than {MAX_NAME} bytes"),
+            Self::Bytes => f.write_str("the contact list is too large; delete contacts or shorten names first"),
             Self::Unknown => f.write_str("the contact list holds no such contact or group"),
         }
     }
@@ -102,6 +111,8 @@ impl ContactList {
         if contact.groups.is_empty() {
             contact.groups.push(DEFAULT_GROUP.0);
         }
+        let numbers = contact.groups.len() * 11;
+        self.has_room(contact.uri.len() + contact.name.len(), numbers)?;
         match self.position(&contact.uri) {
             Some(at) => self.contacts[at] = contact,
             None if self.contacts.len() >= MAX_CONTACTS => return Err(Full::Contacts),
@@ -132,6 +143,7 @@ impl ContactList {
             Some(id) => id,
             None if self.groups.len() >= MAX_GROUPS => return Err(Full::Groups),
             None => {
+                self.has_room(name.len(), 0)?;
                 let id = self.groups.iter().map(|g| g.id).max().unwrap_or(0) + 1;
                 self.groups.push(Group { id, name: name.into() });
                 id
@@ -149,6 +161,7 @@ impl ContactList {
         if name.len() > MAX_NAME {
             return Err(Full::Name);
         }
+        self.has_room(name.len(), 0)?;
         let group = self.groups.iter_mut().find(|g| g.id == id).ok_or(Full::Unknown)?;
         group.name = name.into();
         self.count();
@@ -176,6 +189,15 @@ impl ContactList {
 
     fn position(&self, uri: &str) -> Option<usize> {
         self.contacts.iter().position(|c| c.uri.eq_ignore_ascii_case(uri))
+    }
+
+    /// Whether names of so many bytes, and so many bytes of numbers, may be added.
+    fn has_room(&self, names: usize, numbers: usize) -> Result<(), Full> {
+        let more = names * ESCAPED + numbers + ELEMENT;
+        match self.to_xml().len() + more > MAX_KEPT {
+            true => Err(Full::Bytes),
+            false => Ok(()),
+        }
     }
 
     fn count(&mut self) {
@@ -294,12 +316,42 @@ mod tests {
         assert_eq!(list.modify_group(9, "x"), Err(Full::Unknown));
         assert_eq!(list.delete_group(1), Err(Full::Unknown), "the first group stays");
         assert_eq!(list, before);
-        assert!(list.to_xml().len() < MAX_BYTES);
+        assert!(list.to_xml().len() < MAX_KEPT);
         for n in 1..MAX_GROUPS {
             assert!(list.add_group(&format!("g{n}")).is_ok());
         }
         assert_eq!(list.add_group("one more"), Err(Full::Groups));
         assert!(list.add_group("g3").is_ok(), "it is there already");
+    }
+
+    #[test]
+    fn the_largest_list_that_is_taken_reads_back() {
+        let mut list = ContactList::default();
+        for n in 1..MAX_GROUPS {
+            let _ = list.add_group(&format!("{n}{}", "\"".repeat(MAX_NAME - 2)));
+        }
+        let groups: Vec<u32> = (1..=MAX_GROUPS as u32).collect();
+        for n in 0..MAX_CONTACTS {
+            let uri = format!("{}@{n}", "\"".repeat(MAX_NAME - 5));
+            let name = "\"".repeat(MAX_NAME);
+            let groups = groups.clone();
+            let subscribed = true;
+            if list
+                .set_contact(Contact {
+                    uri,
+                    name,
+                    groups,
+                    subscribed,
+                })
+                .is_err()
+            {
+                break;
+            }
+        }
+        let document = list.to_xml();
+        let again = ContactList::from_xml(document.as_bytes());
+        assert!(again.is_ok_and(|again| again == list), "{} bytes", document.len());
+        assert!(document.len() <= MAX_KEPT && list.contacts.len() > 100);
     }
 
     #[test]

@@ -12,7 +12,12 @@ use crate::presence::xml::escape;
 pub const ACLS: &str = "application/vnd-microsoft-roaming-acls+xml";
 /// Entries one user may keep.
 pub const MAX_ACES: usize = 1_000;
-const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes of a list as it is kept and told.
+const MAX_KEPT: usize = 512 * 1024;
+/// Bytes of a list that is read back, whatever the bound was when it was kept.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What one entry comes to at most: each byte of its mask escaped, and the rest of it.
+const MAX_ACE: usize = MAX_NAME * 6 + 80;
 
 /// Whom an entry is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,11 +97,13 @@ impl Rights {
     /// Sets an entry.
     ///
     /// # Errors
-    /// When there are [`MAX_ACES`].
+    /// When there are [`MAX_ACES`], or they are too long together.
     pub fn set(&mut self, ace: Ace) -> Result<(), &'static str> {
         match self.aces.iter().position(|a| a.whom == ace.whom) {
             Some(at) => self.aces[at] = ace,
-            None if self.aces.len() >= MAX_ACES => return Err("the list of rights is full; set fewer entries"),
+            None if self.aces.len() >= MAX_ACES || self.to_xml().len() + MAX_ACE > MAX_KEPT => {
+                return Err("the list of rights is full; set fewer entries");
+            }
             None => self.aces.push(ace),
         }
         self.delta = self.delta.checked_add(1).unwrap_or(1);
@@ -196,6 +203,20 @@ mod tests {
         assert_eq!((rights.delta, rights.aces.len()), (5, 4));
         assert_eq!(Rights::from_xml(rights.to_xml().as_bytes()).expect("reads"), rights);
         Ok(())
+    }
+
+    #[test]
+    fn the_longest_list_that_is_taken_reads_back() {
+        let mut rights = Rights::default();
+        for n in 1..MAX_ACES {
+            let mask = format!("{}@{n}", "\"".repeat(MAX_NAME - 5));
+            if rights.set(ace("USER", &mask, "BDBD")).is_err() {
+                break;
+            }
+        }
+        let document = rights.to_xml();
+        let again = Rights::from_xml(document.as_bytes());
+        assert!(again.is_ok_and(|again| again == rights), "{} bytes", document.len());
     }
 
     #[test]

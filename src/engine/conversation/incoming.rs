@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::super::commit::Promise;
 use super::super::forward::Owner;
 use super::super::reach::Origin;
-use super::super::reply::{Answer, Request, phrase, reply_destination};
+use super::super::reply::{Answer, Reply, Request, phrase, reply_destination};
 use super::super::slots::SlotId;
 use super::answered::{endpoint, refresh, session_expires, without_tag};
 use super::way::{TAKEN, media_of};
@@ -20,6 +21,17 @@ use crate::sip::header::Name;
 use crate::sip::message::View;
 use crate::sip::time::Now;
 use crate::sip::uri::{Aor, Uri};
+
+/// A session that is taken, before its 200 has gone.
+#[derive(Debug)]
+pub(in crate::engine) struct Accepted {
+    session: SlotId,
+    pub(in crate::engine) reply: Reply,
+    /// What came inside the INVITE.
+    first: Option<SlotId>,
+    /// Sessions that this one replaces.
+    before: Vec<SlotId>,
+}
 
 /// What may be sent in a session.
 pub(super) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, MESSAGE, INFO, UPDATE, OPTIONS";
@@ -83,7 +95,7 @@ impl Engine {
                 Answer::new(422, "Session Interval Too Small").with(&headers),
             );
         }
-        if let Some(rule) = self.has_too_many_sessions(&from) {
+        if let Some(rule) = self.has_too_many_sessions(&from, &to) {
             return self.refuse(now, request, 486, "Too Many Sessions", &rule);
         }
         let line = self.line(&from, &to);
@@ -95,14 +107,37 @@ impl Engine {
             self.drop_session(id);
             return self.answer(now, request, Answer::new(400, "Contact Cannot Be Read"));
         }
-        let taken = self.first_message(now, request, &from, &to, theirs);
-        self.accept_session(now, request, id, offer, taken.is_some());
-        for old in before {
+        let first = self.first_message(now, request, &from, &to, theirs);
+        let Some(reply) = self.session_answer(request, id, offer, first.is_some()) else {
+            return;
+        };
+        let accepted = Accepted {
+            session: id,
+            reply,
+            first,
+            before,
+        };
+        match first {
+            // The 200 says that it was taken.
+            Some(_) => self.promise(now, Promise::Accept(Box::new(accepted))),
+            None => self.accepted(now, accepted),
+        }
+    }
+
+    /// What is promised by it is durable: our 200 goes out, and what came in the INVITE goes on.
+    pub(in crate::engine) fn accepted(&mut self, now: Now, accepted: Accepted) {
+        self.accept_session(now, accepted.session, accepted.reply);
+        for old in accepted.before {
             self.end_session(now, old);
         }
-        if let Some(parcel) = taken {
+        if let Some(parcel) = accepted.first {
             self.dispatch_parcel(now, parcel);
         }
+    }
+
+    /// The store did not take it: there is no session, and its INVITE has been answered 500.
+    pub(in crate::engine) fn not_accepted(&mut self, accepted: &Accepted) {
+        self.drop_session(accepted.session);
     }
 
     /// Sessions with the same endpoint, which the new one replaces; and the oldest when there are too many.
@@ -160,13 +195,21 @@ impl Engine {
     }
 
     /// The 200, repeated until its ACK comes.
-    fn accept_session(&mut self, now: Now, request: &Request<'_>, id: SlotId, offer: &sdp::Session, first: bool) {
-        let Some(session) = self.talks.sessions.get(id) else {
-            return;
-        };
-        let Some(line) = self.talks.lines.get(session.line) else {
-            return;
-        };
+    fn accept_session(&mut self, now: Now, id: SlotId, reply: Reply) {
+        self.layer.set_server_user(reply.server, id.pack(Owner::Session as u8));
+        self.arm_idle(now, id);
+        self.layer.respond_repeating(now, reply.server, 200, reply.wire);
+    }
+
+    fn session_answer(
+        &mut self,
+        request: &Request<'_>,
+        id: SlotId,
+        offer: &sdp::Session,
+        first: bool,
+    ) -> Option<Reply> {
+        let session = self.talks.sessions.get(id)?;
+        let line = self.talks.lines.get(session.line)?;
         let (tag, local, timer) = (session.tag, line.local.aor.to_uri(), session.refresh);
         let to = reply_destination(request.source, Some(request.essentials));
         let contact = self.own_uri(to, b"", false);
@@ -189,11 +232,7 @@ impl Engine {
             body: Some((b"application/sdp", body.as_bytes())),
             ..Answer::new(200, "OK").with(&headers).tag(&tag)
         };
-        let reply = self.reply_to(request, answer);
-        self.layer
-            .set_server_user(request.server, id.pack(Owner::Session as u8));
-        self.arm_idle(now, id);
-        self.layer.respond_repeating(now, request.server, 200, reply.wire);
+        Some(self.reply_to(request, answer))
     }
 
     /// The message inside an INVITE, if the dialect takes it there and it can be read: then the 200 says so.
@@ -205,7 +244,7 @@ impl Engine {
         to: &End,
         theirs: &Dialect,
     ) -> Option<SlotId> {
-        if !theirs.im.first_message || self.journal.is_broken() {
+        if !theirs.im.first_message || self.journal.is_broken() || !self.may_keep(from, to) {
             return None;
         }
         let found = request.view.named("ms-text-format").next().and_then(first::read)?;
@@ -368,7 +407,9 @@ impl Engine {
             _ => return self.confirm_refresh(now, request, id),
         };
         if invite {
-            self.accept_session(now, request, id, &offer, false);
+            if let Some(reply) = self.session_answer(request, id, &offer, false) {
+                self.accept_session(now, id, reply);
+            }
         } else {
             self.confirm_refresh(now, request, id);
         }

@@ -1,6 +1,7 @@
 //! Messages that were accepted with 202 are durable until they have arrived, or their sender was told that they did not.
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 
 use super::super::commit::Promise;
 use super::super::messages::Stored;
@@ -9,7 +10,7 @@ use super::super::reply::Reply;
 use super::super::slots::SlotId;
 use super::super::timers::Kind;
 use super::super::undo::Undo;
-use super::{End, Engine, Parcel};
+use super::{End, Engine, MOST_KEPT, Parcel};
 use crate::im::content;
 use crate::sip::time::Now;
 use crate::sip::transaction::ServerId;
@@ -18,13 +19,53 @@ use crate::sip::uri::Aor;
 /// After a start names of peers are looked up first.
 const AFTER_START_MS: u64 = 3_000;
 
+/// How many messages are kept: of whom, for whom, and in all.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    of: HashMap<Aor, u32>,
+    for_whom: HashMap<Aor, u32>,
+    all: usize,
+}
+
+impl Counts {
+    fn more(&mut self, parcel: &Parcel) {
+        self.all += 1;
+        *self.of.entry(parcel.from.aor.clone()).or_default() += 1;
+        *self.for_whom.entry(parcel.to.aor.clone()).or_default() += 1;
+    }
+
+    fn less(&mut self, parcel: &Parcel) {
+        self.all = self.all.saturating_sub(1);
+        for (counts, aor) in [(&mut self.of, &parcel.from.aor), (&mut self.for_whom, &parcel.to.aor)] {
+            if let Some(count) = counts.get_mut(aor) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    counts.remove(aor);
+                }
+            }
+        }
+    }
+
+    fn is_full(&self, from: &Aor, to: &Aor, most: u32) -> bool {
+        let full = |counts: &HashMap<Aor, u32>, aor| counts.get(aor).is_some_and(|count| *count >= most);
+        self.all >= MOST_KEPT || full(&self.of, from) || full(&self.for_whom, to)
+    }
+}
+
 impl Engine {
+    /// Whether one more message may be kept.
+    pub(super) fn may_keep(&self, from: &End, to: &End) -> bool {
+        let most = self.snapshot.messages.max_stored;
+        !self.talks.kept.is_full(&from.aor, &to.aor, most)
+    }
+
     /// Keeps a message and tells its sender so, once that is durable.
     pub(super) fn keep_parcel(&mut self, now: Now, id: SlotId) {
         let Some(parcel) = self.talks.parcels.get_mut(id) else {
             return;
         };
         parcel.kept = true;
+        self.talks.kept.more(parcel);
         let Some(waiting) = parcel.reply.take() else { return };
         let (key, value) = (record::parcel_key(&parcel.to.aor, &parcel.id), parcel_value(parcel));
         self.persist(key, Some(value));
@@ -41,8 +82,10 @@ impl Engine {
             return;
         };
         parcel.kept = true;
+        self.talks.kept.more(parcel);
         let (key, value) = (record::parcel_key(&parcel.to.aor, &parcel.id), parcel_value(parcel));
         self.persist(key, Some(value));
+        self.or_undo(Undo::Parcel(id));
     }
 
     pub(super) fn promise_answer(&mut self, now: Now, server: ServerId, wire: Bytes) {
@@ -69,6 +112,7 @@ impl Engine {
     }
 
     pub(super) fn forget_kept(&mut self, parcel: &Parcel) {
+        self.talks.kept.less(parcel);
         self.persist(record::parcel_key(&parcel.to.aor, &parcel.id), None);
     }
 
@@ -77,6 +121,7 @@ impl Engine {
         let Some(parcel) = self.talks.parcels.remove(id) else {
             return;
         };
+        self.talks.kept.less(&parcel);
         if let Some(line) = parcel.line.and_then(|l| self.talks.lines.get_mut(l)) {
             line.outbox.done(id);
         }
@@ -112,6 +157,7 @@ impl Engine {
             id,
             ..Parcel::new(from, to, said, kept.media, Bytes::copy_from_slice(kept.body))
         };
+        self.talks.kept.more(&parcel);
         let slot = self.talks.parcels.insert(parcel);
         self.wheel.arm(now.mono_ms + AFTER_START_MS, Kind::Parcel, slot);
         true

@@ -38,12 +38,17 @@ use crate::sip::uri::Aor;
 
 use super::Engine;
 
+pub(super) use incoming::Accepted;
 pub(super) use way::Learned;
 
 /// A sender hears within this how it ended, or gets 202.
 const ANSWER_MS: u64 = 8_000;
 /// Messages that wait for one session at most.
 const MOST_WAITING: usize = 50;
+/// Messages that are kept in all: those of one sender, or for one addressee, are as many as `messages.max_stored` says.
+const MOST_KEPT: usize = 20_000;
+/// Sessions that one user opens, or that the bridge opens for one.
+const MOST_OF_ONE_USER: usize = 200;
 /// Endpoints of one party that are in session with another.
 const MOST_ENDPOINTS: usize = 8;
 
@@ -207,6 +212,7 @@ pub(super) struct Conversations {
     by_typist: HashMap<(Aor, Aor), SlotId>,
     learned: HashMap<Box<str>, Learned>,
     count: u32,
+    kept: kept::Counts,
     /// Somebody speaks differently: only then anything is looked at.
     bridging: bool,
 }

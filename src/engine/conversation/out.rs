@@ -7,12 +7,12 @@ use super::super::forward::{Owner, is_reliable};
 use super::super::reach::Origin;
 use super::super::slots::SlotId;
 use super::super::timers::Kind;
-use super::{End, Engine, Line, Phase, Session};
+use super::{End, Engine, Line, MOST_OF_ONE_USER, Phase, Session};
 use crate::im::sdp;
 use crate::im::session::Outbox;
 use crate::policy::{Party, RuleRef};
 use crate::sip::dialog::Dialog;
-use crate::sip::net::Destination;
+use crate::sip::net::{Destination, PeerId};
 use crate::sip::time::Now;
 use crate::sip::transaction::ClientId;
 use crate::sip::uri::Aor;
@@ -51,6 +51,21 @@ impl Engine {
             .filter(|(p, _)| !self.peers.is_down(*p))
             .map(|(_, to)| to)
             .collect()
+    }
+
+    /// The peer that somebody is at.
+    pub(super) fn peer_beyond(&self, end: &End) -> Option<PeerId> {
+        match end.party {
+            Party::Peer(peer) if !self.is_local(&end.aor) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// A request goes to somebody: what we promised their peer holds for what we say ourselves, too.
+    pub(super) fn counts_towards(&mut self, now: Now, end: &End) {
+        if let Some(peer) = self.peer_beyond(end) {
+            self.contract_counts(now, peer);
+        }
     }
 
     /// Sends the next message of a line: in the session that spoke last, in a new one if there is none.
@@ -143,9 +158,12 @@ impl Engine {
     }
 
     /// The rule by which one more session with this end would be too many.
-    pub(super) fn has_too_many_sessions(&self, remote: &End) -> Option<RuleRef> {
+    pub(super) fn has_too_many_sessions(&self, remote: &End, local: &End) -> Option<RuleRef> {
         let snapshot = &self.snapshot;
-        if self.talks.sessions.len() >= snapshot.messages.max_sessions as usize {
+        let user = matches!(remote.party, Party::User(_)) || matches!(local.party, Party::User(_));
+        if self.talks.sessions.len() >= snapshot.messages.max_sessions as usize
+            || (user && self.sessions_by_user(remote.party, local.party) >= MOST_OF_ONE_USER)
+        {
             return Some(snapshot.rules.sessions.clone());
         }
         let Party::Peer(peer) = remote.party else { return None };
@@ -160,13 +178,26 @@ impl Engine {
         lines.map(|(_, l)| l.sessions.len()).sum()
     }
 
+    /// Sessions that a user has opened, or the bridge for a user: what others open with somebody does not count.
+    fn sessions_by_user(&self, remote: Party, local: Party) -> usize {
+        let sessions = self.talks.sessions.iter();
+        let by_user = sessions.filter(|(_, session)| {
+            let line = self.talks.lines.get(session.line);
+            line.is_some_and(|line| match session.client {
+                Some(_) => line.local.party == local && matches!(local, Party::User(_)),
+                None => line.remote.party == remote && matches!(remote, Party::User(_)),
+            })
+        });
+        by_user.count()
+    }
+
     /// Opens a session: with a peer, or with the client of a user here that stands at `contact` in their order.
     pub(super) fn open_session(&mut self, now: Now, line: SlotId, contact: usize) {
         let Some(entry) = self.talks.lines.get(line) else {
             return;
         };
-        let remote = entry.remote.clone();
-        if let Some(rule) = self.has_too_many_sessions(&remote) {
+        let (remote, local) = (entry.remote.clone(), entry.local.clone());
+        if let Some(rule) = self.has_too_many_sessions(&remote, &local) {
             return self.fail_waiting(now, line, 480, &format!("too many sessions, by {}", rule.id));
         }
         let (uri, path, origin, mut ways) = if self.is_local(&remote.aor) {
@@ -281,6 +312,7 @@ impl Engine {
             session.client = Some(client);
         }
         self.layer.send(now, client, to, wire, is_reliable(to));
+        self.counts_in_session(now, id);
         true
     }
 
@@ -343,7 +375,15 @@ impl Engine {
         request.body(body);
         let wire = self.buffers.finish(buffer);
         self.layer.send(now, client, to, wire, is_reliable(to));
+        self.counts_in_session(now, id);
         Some(client)
+    }
+
+    fn counts_in_session(&mut self, now: Now, id: SlotId) {
+        let line = self.talks.sessions.get(id).and_then(|s| self.talks.lines.get(s.line));
+        if let Some(remote) = line.map(|l| l.remote.clone()) {
+            self.counts_towards(now, &remote);
+        }
     }
 
     /// The ACK for a 2xx to our INVITE.

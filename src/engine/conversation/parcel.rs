@@ -208,6 +208,9 @@ impl Engine {
             Some(wire) => self.layer.send(now, client, to, wire, is_reliable(to)),
             None => return self.layer.abandon(client),
         }
+        if let Some(to) = self.talks.parcels.get(id).map(|p| p.to.clone()) {
+            self.counts_towards(now, &to);
+        }
         if let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) {
             entry.client = Some(client);
         }
@@ -411,6 +414,10 @@ impl Engine {
 
     /// The sender was told that it is kept, and it failed: a notice if one was asked for, else a message that says so.
     fn tell_failure(&mut self, now: Now, parcel: &Parcel, status: u16, why: &str) {
+        // Each piece of news goes one step less far than what it is about: two who tell each other of it come to an end.
+        let Some(hops) = parcel.hops.checked_sub(1) else {
+            return;
+        };
         let (sender, addressee) = (parcel.from.clone(), parcel.to.clone());
         let im = self.dialect_of(&sender).im.clone();
         let ask = match &parcel.said {
@@ -443,6 +450,7 @@ impl Engine {
         };
         let news = Parcel {
             silent: true,
+            hops,
             id: self.parcel_id(now),
             ..Parcel::new(addressee, sender, said, "text/plain", Bytes::new())
         };
@@ -468,6 +476,10 @@ impl Engine {
         if self.journal.is_broken() {
             // It may yet arrive; nothing is promised.
             return self.conclude_parcel(now, id, 500, "the store does not take records now");
+        }
+        let ends = (parcel.from.clone(), parcel.to.clone());
+        if !self.may_keep(&ends.0, &ends.1) {
+            return self.conclude_parcel(now, id, 480, "too many messages are kept already");
         }
         self.keep_parcel(now, id);
     }

@@ -22,6 +22,9 @@ pub(in crate::engine) struct Learned {
     pub(super) until_ms: u64,
 }
 
+/// Domains of which something is remembered: a route may stand for domains without number.
+const MOST_LEARNED: usize = 10_000;
+
 /// Whether an answer says that messages do not go this way.
 pub(super) fn wrong_mode(status: u16) -> bool {
     matches!(status, 405 | 415 | 488 | 501)
@@ -79,7 +82,12 @@ impl Engine {
         }
         let remember = self.snapshot.messages.remember_mode.as_millis();
         let until_ms = now.mono_ms.saturating_add(u64::try_from(remember).unwrap_or(u64::MAX));
-        self.talks.learned.insert(domain, Learned { mode, until_ms });
+        if self.talks.learned.len() >= MOST_LEARNED {
+            self.talks.learned.retain(|_, l| l.until_ms > now.mono_ms);
+        }
+        if self.talks.learned.len() < MOST_LEARNED {
+            self.talks.learned.insert(domain, Learned { mode, until_ms });
+        }
     }
 
     /// Who somebody is by the configuration.

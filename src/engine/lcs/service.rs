@@ -129,6 +129,11 @@ impl Engine {
         if !set.uri.is_empty() && !set.uri.eq_ignore_ascii_case(&aor.to_string()) {
             return self.answer(now, request, Answer::new(403, "Entity Is Somebody Else"));
         }
+        let user = self.snapshot.users.find_plain(aor.user(), aor.domain());
+        if let Some(user) = user.and_then(|id| self.snapshot.user(id)).filter(|u| !u.presence) {
+            let rule = user.enabled_rule.clone();
+            return self.refuse(now, request, 403, "Presence Disabled", &rule);
+        }
         let epid = epid(request);
         let Some(binding) = self.client_binding(aor, &epid) else {
             return self.refuse_service(now, request, 403, "this endpoint is not registered; register first");

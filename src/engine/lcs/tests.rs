@@ -570,6 +570,24 @@ fn a_state_is_a_publication_that_lives_as_long_as_its_registration() {
 }
 
 #[test]
+fn who_is_disabled_for_presence_sets_no_state() {
+    let disabled = |config: &str| {
+        let tcp = format!("}}, {{ name: tcp, transport: tcp, bind: [\"127.0.0.1:5060\"], dialect: {DIALECT} }}]");
+        let config = config.replace("5060\"] }]", &format!("5060\"] {tcp}"));
+        config.replacen(
+            "password: { plain: x } }",
+            "password: { plain: x }, enabled: { presence: false } }",
+            1,
+        )
+    };
+    let mut sim = Sim::configured(disabled);
+    let mut alice = Endpoint::new(&mut sim, 1, "aa01");
+    assert_eq!(status(&alice.register(&mut sim, "")), 200);
+    assert_eq!(status(&alice.service(&mut sim, &state(600, None))), 403);
+    assert!(!sim.disk.keys().any(|k| k.first() == Some(&b'p')));
+}
+
+#[test]
 fn a_state_that_makes_no_sense_changes_nothing() {
     let (mut sim, mut alice) = signed_in();
     let hostile = "<m:setPresence><m:presentity m:uri=\"sip:alice@a.example\"/></m:setPresence>";

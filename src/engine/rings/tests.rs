@@ -173,6 +173,12 @@ fn the_bridge_s_own_view_never_comes_from_anybody_else() {
         .unwrap_or_default()
         .to_string();
     assert_eq!(from(&mut sim, PEER, 1, "SUBSCRIBE", (&own, BERT), ""), 482);
+    assert_eq!(sim.engine.rings.held.len(), 1);
+    sim.pass(2_000_000);
+    assert!(
+        sim.engine.rings.held.is_empty(),
+        "nothing is remembered of what has ended"
+    );
 }
 
 #[test]

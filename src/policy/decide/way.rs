@@ -176,10 +176,10 @@ impl<T: Trace> Judge<'_, T> {
             let because = format_args!("peer {} sends too many requests a second", peer.name);
             return self.refuse(STEP, 480, "Too Many Requests", &peer.limits_rule, because);
         }
-        // What a peer's request only passes through to is held elsewhere.
+        // Whoever watches somebody abroad does so through a subscription that is held here.
         let opens_here = self.facts.method == b"SUBSCRIBE"
             && self.facts.dialog.is_none()
-            && (matches!(target, Target::Local { .. }) || matches!(who, Party::User(_)));
+            && matches!(target, Target::Local { .. } | Target::Route { .. });
         if opens_here && over.subscriptions {
             let because = format_args!("the watcher holds as many subscriptions as it may");
             let rule = &snapshot.rules.subscriptions;
@@ -195,18 +195,20 @@ impl<T: Trace> Judge<'_, T> {
                 let because = format_args!("peer {} holds {held} subscriptions of {most}", peer.name);
                 return self.refuse(STEP, 403, "Too Many Subscriptions", &peer.limits_rule, because);
             }
-            let because = format_args!("within limits: peer {} holds {held} subscriptions of {most}", peer.name);
-            self.allow(STEP, Some(&peer.limits_rule), because);
-            return Ok(());
+            if matches!(target, Target::Local { .. }) {
+                let because = format_args!("within limits: peer {} holds {held} subscriptions of {most}", peer.name);
+                self.allow(STEP, Some(&peer.limits_rule), because);
+                return Ok(());
+            }
         }
-        self.watches(who, target)
+        self.watches(target)
     }
 
     /// What we may watch at a peer by its contract. Whoever is watched already may be watched by one more.
-    fn watches(&mut self, who: Who, target: Target) -> Checked<()> {
+    fn watches(&mut self, target: Target) -> Checked<()> {
         const STEP: Step = Step::Limits;
         let (snapshot, facts) = (self.snapshot, self.facts);
-        let opens = facts.method == b"SUBSCRIBE" && facts.dialog.is_none() && matches!(who, Party::User(_));
+        let opens = facts.method == b"SUBSCRIBE" && facts.dialog.is_none();
         let Target::Route { peer: id, .. } = target else {
             self.allow(STEP, None, format_args!("within limits"));
             return Ok(());

@@ -86,10 +86,15 @@ impl<'a> Phone<'a> {
     }
 
     /// The number without separators; a context that begins with `+` is put before a local number. `None` when it is
-    /// no number, or when its context says that it is local to a domain that `ours` does not know.
+    /// no number, when its extension is none, or when its context says that it is local to a domain that `ours` does
+    /// not know.
     #[must_use]
     pub fn digits(&self, separators: &[u8], ours: impl FnOnce(&[u8]) -> bool) -> Option<Number> {
         let number = plain_with(self.number, separators)?;
+        // Left out, it would mean somebody else; passed on, it would be whatever its sender likes.
+        if self.ext().is_some_and(|ext| plain_with(ext, b"").is_none()) {
+            return None;
+        }
         let Some(context) = self.context().filter(|_| number.first() != Some(&b'+')) else {
             return Some(number);
         };

@@ -80,6 +80,30 @@ fn nothing_is_promised_that_the_store_does_not_take() {
 }
 
 #[test]
+fn the_first_message_is_said_to_be_taken_when_it_is_durable() {
+    let lines = "ms-text-format: text/plain; charset=UTF-8;msgr=WAAt;ms-body=SGk=\r\nContent-Type: application/sdp\r\n";
+    let mut sim = bridge(LCS);
+    sim.prompt = false;
+    let mut bob = Theirs::new("b1");
+    let status = bob.send(&mut sim, "INVITE", lines, SDP);
+    assert_eq!(status, 0, "the 200 waits for the store");
+    assert!(take(&mut sim, CLIENT, "MESSAGE").is_empty());
+    sim.sync();
+    assert_eq!(bob.status(&sim, "INVITE"), 200);
+    assert!(sim.answer(&bob.call_id).contains("ms-text-format"));
+    assert_eq!(body(&one(&mut sim, CLIENT, "MESSAGE")), "Hi");
+    let mut bob = Theirs::new("b2");
+    bob.send(&mut sim, "INVITE", lines, SDP);
+    sim.fail();
+    assert_eq!(bob.status(&sim, "INVITE"), 500);
+    assert!(
+        take(&mut sim, CLIENT, "MESSAGE").is_empty(),
+        "what was refused is not said"
+    );
+    assert_eq!(sim.engine.peer_status(sim.now)[0].sessions, 1);
+}
+
+#[test]
 fn a_dialog_that_is_gone_is_opened_once_more_and_the_text_sent_again_once() {
     for status in [
         "408 Request Timeout",
@@ -183,4 +207,61 @@ fn sessions_are_limited_by_peer_and_in_all() {
         "x",
     );
     assert_eq!(sim.status(&call), 480);
+}
+
+/// Messages of alice's to many at the peer.
+fn to_many(sim: &mut Sim, count: usize) -> Vec<String> {
+    let kind = "Content-Type: text/plain\r\n";
+    let to = |n: usize| format!("sip:x{n}@b.example");
+    (0..count)
+        .map(|n| sim.ask("alice", "MESSAGE", &to(n), kind, "x"))
+        .collect()
+}
+
+#[test]
+fn nobody_has_more_kept_than_may_be_stored() {
+    let mut sim = Sim::peers(LCS, "messages: { max_stored: 3 }\n");
+    let calls = to_many(&mut sim, 5);
+    sim.pass(9_000);
+    let mut statuses: Vec<u16> = calls.iter().map(|call| sim.status(call)).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [202, 202, 202, 480, 480]);
+    let kept = |sim: &Sim| sim.disk.keys().filter(|k| k.first() == Some(&b'c')).count();
+    assert_eq!(kept(&sim), 3);
+    sim.restart(1_000);
+    let more = to_many(&mut sim, 1);
+    sim.pass(9_000);
+    assert_eq!((sim.status(&more[0]), kept(&sim)), (480, 3));
+}
+
+#[test]
+fn a_user_opens_a_bounded_number_of_sessions() {
+    let mut sim = Sim::peers(LCS, "");
+    let calls = to_many(&mut sim, 210);
+    assert_eq!(sim.status(&calls[199]), 0);
+    assert_eq!(sim.status(&calls[209]), 480);
+    assert_eq!(sim.engine.peer_status(sim.now)[0].sessions, 200);
+}
+
+#[test]
+fn what_the_bridge_says_itself_counts_for_a_contract() {
+    let mut sim = bridge("dialect: sametime-legacy, contract: { messages: 20/s }");
+    let calls = to_many(&mut sim, 200);
+    let last = sim.answer(&calls[199]).to_string();
+    assert!(last.starts_with("SIP/2.0 480"), "{last}");
+    assert!(header(&last, "Retry-After").is_some(), "{last}");
+    sim.pass(7_000);
+    let fetch = to_many(&mut sim, 1);
+    assert_eq!(sim.status(&fetch[0]), 0, "there is room again");
+}
+
+#[test]
+fn news_of_a_failure_does_not_go_round_for_ever() {
+    let mut sim = bridge(LCS);
+    says(&mut sim, "text/plain", "hello?");
+    sim.pass(9_000);
+    let invite = one(&mut sim, PEER, "INVITE");
+    answer(&mut sim, PEER, &invite, "603 Decline");
+    let news = one(&mut sim, CLIENT, "MESSAGE");
+    assert_eq!(header(&news, "Max-Forwards").as_deref(), Some("68"), "{news}");
 }
