@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the bridge has counted: field of its status, kind, what it means.
-const COUNTED: [(&str, &str, &str); 16] = [
+const COUNTED: [(&str, &str, &str); 17] = [
     (
         "draining",
         "gauge",
@@ -17,6 +17,11 @@ const COUNTED: [(&str, &str, &str); 16] = [
     ("transactions", "gauge", "Transactions alive"),
     ("connections", "gauge", "Open connections"),
     ("subscriptions", "gauge", "Subscriptions served"),
+    (
+        "lists",
+        "gauge",
+        "Lists of many subscriptions served, each in one dialog",
+    ),
     ("upstream_subscriptions", "gauge", "Subscriptions held at peers"),
     ("presentities", "gauge", "Presentities known"),
     ("bindings", "gauge", "Contacts registered"),

@@ -44,6 +44,9 @@ impl Sip {
     /// Whether an option tag is understood because of this dialect.
     #[must_use]
     pub fn understands(&self, tag: &[u8]) -> bool {
+        if tag.eq_ignore_ascii_case(b"adhoclist") {
+            return self.adhoclist;
+        }
         self.understood.iter().any(|t| t.as_bytes().eq_ignore_ascii_case(tag))
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn gather<'a>(
 
 /// The parts of a URI that a decision may rest on.
 #[must_use]
-fn uri_facts<'a>(uri: &Uri<'a>) -> UriFacts<'a> {
+pub(super) fn uri_facts<'a>(uri: &Uri<'a>) -> UriFacts<'a> {
     UriFacts {
         scheme: match uri.scheme {
             uri::Scheme::Sip => Scheme::Sip,

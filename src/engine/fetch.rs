@@ -4,6 +4,7 @@
 //! peer's first word, but not for long.
 
 use super::Engine;
+use super::list::Role;
 use super::slots::SlotId;
 use super::subscription::Subscription;
 use super::timers::Kind;
@@ -24,18 +25,20 @@ impl Engine {
     /// The 2xx to a SUBSCRIBE has gone. Whether its NOTIFY waits for a peer, because it is the only one.
     pub(super) fn fetch_waits(&mut self, now: Now, id: SlotId) -> bool {
         let fetch = self.presence.subscriptions.get(id).filter(|s| s.is_waiting_fetch());
-        let waits = fetch.is_some_and(|s| self.is_unheard(s.resource));
+        let waits = fetch.is_some_and(|s| self.is_unheard(s.resource) || self.list_is_unheard(id));
         if waits {
             self.wheel.arm(now.mono_ms + WAIT_MS, Kind::Subscription, id);
         }
         waits
     }
 
-    /// What there is to know has come, even if it is that nothing is known: whoever fetches it is told.
+    /// What there is to know has come, even if it is that nothing is known: whoever fetches it is told, and lists on which
+    /// it was pending.
     pub(super) fn repeat_to_fetches(&mut self, resource: SlotId) {
         let watchers = self.presence.resources.get(resource).map(|r| r.watchers.iter());
         let subscriptions = &self.presence.subscriptions;
-        let fetches = |id: &&SlotId| subscriptions.get(**id).is_some_and(Subscription::is_waiting_fetch);
+        let waits = |s: &Subscription| s.is_waiting_fetch() || s.role == Role::Member;
+        let fetches = |id: &&SlotId| subscriptions.get(**id).is_some_and(waits);
         let fetches: Vec<SlotId> = watchers.into_iter().flatten().filter(fetches).copied().collect();
         for id in fetches {
             self.state_changed(self.clock, id);

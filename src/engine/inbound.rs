@@ -426,6 +426,7 @@ impl Engine {
             {
                 self.answer(now, request, Answer::new(482, "Request Merged"));
             }
+            _ if self.subscribes_list(now, request, &allow) => {}
             _ if self.converse(now, request, &allow) => {}
             Target::Local { user, .. } => self.on_local_request(now, request, allow, user),
             Target::Route { set, peer } => self.on_routed_request(now, request, allow, set, peer),

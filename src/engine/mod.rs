@@ -19,6 +19,7 @@ mod forward;
 mod inbound;
 mod invite;
 mod lcs;
+mod list;
 mod local;
 mod loops;
 mod merged;
@@ -342,6 +343,7 @@ pub struct Engine {
     sources: sources::Sources,
     messages: messages::Offline,
     roaming: lcs::Roaming,
+    lists: list::Lists,
     talks: conversation::Conversations,
     rates: rates::Rates,
     contracts: contract::Contracts,
@@ -397,6 +399,7 @@ impl Engine {
             sources: sources::Sources::default(),
             messages: messages::Offline::default(),
             roaming: lcs::Roaming::default(),
+            lists: list::Lists::default(),
             talks: conversation::Conversations::default(),
             rates: rates::Rates::default(),
             contracts: contract::Contracts::default(),

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::commit::Promise;
 use super::forward::{Owner, is_reliable};
+use super::list::Role;
 use super::reach::{Origin, Reach};
 use super::registrar::seconds;
 use super::reply::{Answer, Request, phrase};
@@ -108,8 +109,20 @@ impl Engine {
         &mut self,
         now: Now,
         request: &Request<'_>,
-        (party, dialect): (Party, DialectId),
+        watcher: (Party, DialectId),
         resource: impl FnOnce(&mut Self) -> SlotId,
+    ) {
+        self.open_subscription(now, request, watcher, (Role::Plain, resource), |_, _| {});
+    }
+
+    /// The same for any role; `fill` is called before anything is said or written down.
+    pub(super) fn open_subscription(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        (party, dialect): (Party, DialectId),
+        (role, resource): (Role, impl FnOnce(&mut Self) -> SlotId),
+        fill: impl FnOnce(&mut Self, SlotId),
     ) {
         let before = Showing {
             dialect,
@@ -135,6 +148,7 @@ impl Engine {
             resource,
             place: 0,
             tag: dialog_tag,
+            role,
             watcher,
             dialog,
             event_id: event_id.map(Into::into),
@@ -158,6 +172,7 @@ impl Engine {
             born: self.moment(),
         };
         let id = self.add_subscription(subscription);
+        fill(self, id);
         if expires_s > 0 {
             self.persist_subscription(id);
             self.wheel
@@ -199,7 +214,9 @@ impl Engine {
             return;
         };
         let (tag, resource) = (subscription.tag, subscription.resource);
-        let piggybacked = wanted.offered.piggyback && !self.is_unheard(resource);
+        // A list names as pending whom it knows nothing of yet; a fetch has no second chance.
+        let unheard = self.is_unheard(resource) || (wanted.expires_s == 0 && self.list_is_unheard(id));
+        let piggybacked = wanted.offered.piggyback && !unheard;
         let expires = wanted.expires_s.to_string();
         let reach = Reach {
             party: Party::User(crate::policy::UserId(0)),
@@ -208,12 +225,15 @@ impl Engine {
         let towards = self.reply_path(&reach);
         let contact = self.own_uri(towards, b"", false);
         let supported = wanted.offered.supported(piggybacked);
-        let first = piggybacked.then(|| self.piggyback(id, wanted)).flatten();
-        let mut headers: SmallVec<[(&[u8], &[u8]); 6]> = SmallVec::new();
+        let first = piggybacked.then(|| self.piggyback(now, id, wanted)).flatten();
+        let mut headers: SmallVec<[(&[u8], &[u8]); 7]> = SmallVec::new();
         headers.push((b"Expires", expires.as_bytes()));
         headers.push((b"Contact", &contact));
         if !supported.is_empty() {
             headers.push((b"Supported", supported.as_bytes()));
+        }
+        if self.requires_eventlist(id) {
+            headers.push((b"Require", b"eventlist"));
         }
         if let Some(first) = &first {
             headers.push((b"Event", b"presence"));
@@ -230,10 +250,8 @@ impl Engine {
         self.promise(now, Promise::Notify(id));
     }
 
-    fn piggyback(&mut self, id: SlotId, wanted: &Wanted) -> Option<Piggyback> {
-        let resource = self.presence.subscriptions.get(id)?.resource;
-        let shown = self.shown_to(resource, wanted.showing)?;
-        let shown = self.as_asked(id, shown);
+    fn piggyback(&mut self, now: Now, id: SlotId, wanted: &Wanted) -> Option<Piggyback> {
+        let shown = self.next_document(id, now, false)?;
         let subscription = self.presence.subscriptions.get_mut(id)?;
         (subscription.sent, subscription.owed, subscription.dirty) = (shown.version, false, false);
         let cseq = subscription.dialog.next_cseq().to_string();
@@ -250,6 +268,12 @@ impl Engine {
             return;
         };
         subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
+        if subscription.role == Role::List {
+            self.settle_relist(id, true);
+        }
+        let Some(subscription) = self.presence.subscriptions.get(id) else {
+            return;
+        };
         if !subscription.owed && subscription.sent != 0 && subscription.unconfirmed == 0 {
             return self.after_piggyback(now, id);
         }
@@ -275,9 +299,11 @@ impl Engine {
         subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
         (subscription.reach.origin, subscription.expires_wall_ms) = (origin, expires_wall_ms);
         (subscription.ending, subscription.owed) = (None, false);
+        let dirty = subscription.dirty || subscription.role == Role::List;
+        self.settle_relist(id, false);
         let left = expires_wall_ms.saturating_sub(now.wall_ms);
         self.wheel.arm(now.mono_ms + left, Kind::Subscription, id);
-        if subscription.dirty {
+        if dirty {
             self.state_changed(now, id);
         }
     }
@@ -307,16 +333,23 @@ impl Engine {
         {
             return self.answer(now, request, Answer::new(500, "CSeq Out of Order"));
         }
-        let (tag, before) = (subscription.tag, subscription.showing);
+        let (tag, before, role) = (subscription.tag, subscription.showing, subscription.role);
         let Ok(wanted) = self.read_subscribe(now, request, before) else {
             return;
         };
+        if role == Role::List && !self.relist(now, request, id) {
+            return;
+        }
         let expires_s = wanted.expires_s;
         let born = self.moment();
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
         (subscription.born, subscription.showing) = (born, wanted.showing);
+        self.list_shown_as(id, wanted.showing);
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
         let resource = subscription.resource;
         let undo = Undo::Refresh {
             subscription: id,
@@ -360,6 +393,11 @@ impl Engine {
     /// The record of a subscription; `None` once it ends.
     pub(super) fn subscription_value(&self, id: SlotId) -> Option<Box<[u8]>> {
         let subscription = self.presence.subscriptions.get(id).filter(|s| s.ending.is_none())?;
+        match subscription.role {
+            Role::Plain => {}
+            Role::List => return self.list_value(id),
+            Role::Member => return None,
+        }
         let resource = self.presence.resources.get(subscription.resource)?;
         let upstream = resource
             .upstream
@@ -382,9 +420,15 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
+        if subscription.role == Role::Member {
+            return self.member_changed(now, id);
+        }
         subscription.dirty = true;
         if subscription.is_waiting_fetch() {
-            return self.notify_now(now, id);
+            if !self.list_is_unheard(id) {
+                self.notify_now(now, id);
+            }
+            return;
         }
         if subscription.in_flight || subscription.unconfirmed > 0 || subscription.ending.is_some() {
             return;
@@ -406,7 +450,8 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return;
         };
-        if subscription.in_flight || subscription.unconfirmed > 0 || self.contract_holds_notify(now, id) {
+        let held = subscription.in_flight || subscription.unconfirmed > 0 || subscription.role == Role::Member;
+        if held || self.contract_holds_notify(now, id) {
             return;
         }
         let Some(subscription) = self.presence.subscriptions.get(id) else {
@@ -454,6 +499,7 @@ impl Engine {
         }
         self.counters.notifies += 1;
         self.send_raw(to, wire);
+        self.list_delivered(now, id);
         if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
             subscription.in_flight = false;
             if subscription.ending.is_some() {
@@ -491,9 +537,9 @@ impl Engine {
         let mut buffer = self.buffers.take();
         let via = self.via_value(to, branch);
         let contact = self.own_uri(to, b"", false);
-        let subscription = self.presence.subscriptions.get(id)?;
-        let shown = self.shown_to(subscription.resource, subscription.showing)?;
-        let shown = self.as_asked(id, shown);
+        let unanswered = self.presence.subscriptions.get(id)?.showing.unanswered && is_reliable(to);
+        let shown = self.next_document(id, now, !unanswered)?;
+        let requires = self.requires_eventlist(id);
         let subscription = self.presence.subscriptions.get_mut(id)?;
         let left = subscription.expires_wall_ms.saturating_sub(now.wall_ms).div_ceil(1000);
         let state = match subscription.ending {
@@ -512,7 +558,7 @@ impl Engine {
         subscription.dirty = false;
         subscription.owed = false;
         subscription.sent = shown.version;
-        let (method, cseq_method): (&[u8], &[u8]) = match subscription.showing.unanswered && is_reliable(to) {
+        let (method, cseq_method): (&[u8], &[u8]) = match unanswered {
             true => (b"BENOTIFY", b" BENOTIFY"),
             false => (b"NOTIFY", b" NOTIFY"),
         };
@@ -526,6 +572,9 @@ impl Engine {
             Some(event_id) => request.parts(b"Event", &[b"presence;id=", event_id]),
             None => request.header(b"Event", b"presence"),
         };
+        if requires {
+            request = request.header(b"Require", b"eventlist");
+        }
         request
             .display(b"Subscription-State", &state)
             .body(Some((shown.media.as_bytes(), &shown.body)));
@@ -544,6 +593,10 @@ impl Engine {
         if std::mem::take(&mut subscription.by_datagram) {
             self.presence.unanswered -= 1;
         }
+        self.list_answered(id, status < 300);
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
         let ended = subscription.ending.is_some() && !subscription.owed;
         match (status, retry_after_s) {
             (200..300, _) if ended => self.remove_subscription(id),
@@ -566,6 +619,7 @@ impl Engine {
             return;
         };
         let (resource, owed, dirty) = (subscription.resource, subscription.owed, subscription.dirty);
+        self.list_delivered(now, id);
         if owed {
             self.notify_now(now, id);
         } else if dirty {
@@ -585,6 +639,10 @@ impl Engine {
         if std::mem::take(&mut subscription.by_datagram) {
             self.presence.unanswered -= 1;
         }
+        self.list_answered(id, false);
+        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
+            return;
+        };
         (subscription.dirty, subscription.sent) = (true, 0);
         if subscription.ending.is_some() {
             return self.remove_subscription(id);
@@ -631,6 +689,9 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
+        if subscription.role == Role::Member {
+            return self.end_member(now, id, reason);
+        }
         subscription.ending = Some(reason);
         subscription.in_flight = false;
         self.notify_now(now, id);

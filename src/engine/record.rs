@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::delivered::Delivered;
 use super::lcs::Client;
+use super::list::{Role, nobody};
 use super::messages::Stored;
 use super::reach::{Origin, Reach};
 use super::registrar::Binding;
@@ -136,23 +137,28 @@ pub(super) struct KeptParcel<'a> {
 }
 
 /// Builds a value field by field.
-struct Writer(Scratch);
+pub(super) struct Writer(Scratch);
 
 impl Writer {
+    /// Goes on behind the fields of a value.
+    pub(super) fn on(value: &[u8]) -> Self {
+        Self(Scratch::from_slice(value))
+    }
+
     fn new() -> Self {
         let mut scratch = Scratch::new();
         scratch.push(VERSION);
         Self(scratch)
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         self.0.extend_from_slice(bytes);
         self
     }
 
     /// Bytes that are made here and now.
-    fn text(&mut self, text: impl Display) -> &mut Self {
+    pub(super) fn text(&mut self, text: impl Display) -> &mut Self {
         let at = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         let _ = write!(self, "{text}");
@@ -163,7 +169,7 @@ impl Writer {
         self
     }
 
-    fn number(&mut self, number: u64) -> &mut Self {
+    pub(super) fn number(&mut self, number: u64) -> &mut Self {
         self.0.extend_from_slice(&number.to_le_bytes());
         self
     }
@@ -174,7 +180,7 @@ impl Writer {
             .number(origin.listener.map_or(u64::MAX, |l| u64::from(l.0)))
     }
 
-    fn done(&mut self) -> Box<[u8]> {
+    pub(super) fn done(&mut self) -> Box<[u8]> {
         self.0.as_slice().into()
     }
 }
@@ -187,7 +193,7 @@ impl Write for Writer {
 }
 
 /// Reads a value field by field; `None` from any of them means damage.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
@@ -196,16 +202,16 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
         self.take(length as usize)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         core::str::from_utf8(self.bytes()?).ok()
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
@@ -355,7 +361,7 @@ fn read_dialog(r: &mut Reader<'_>, local_cseq: u32) -> Option<Option<Dialog>> {
 
 pub(super) fn subscription(
     s: &Subscription,
-    resource: &Aor,
+    resource: &dyn Display,
     upstream: Option<&Key>,
     party: PartyName<'_>,
     dialect: &str,
@@ -557,7 +563,9 @@ impl Engine {
     }
 
     fn restore_subscription(&mut self, now: Now, tag: &[u8], r: &mut Reader<'_>) -> Option<bool> {
-        let (aor, view) = (Aor::parse(r.text()?)?, r.bytes()?);
+        let (about, view) = (r.text()?, r.bytes()?);
+        // A list is about nobody by itself.
+        let role = if about.is_empty() { Role::List } else { Role::Plain };
         let (event_id, name) = (r.bytes()?, r.text()?);
         let (origin, expires_wall_ms, ceiling) = (r.origin()?, r.number()?, r.small()?);
         let (dialog, born) = (read_dialog(r, ceiling)??, r.number()?);
@@ -565,8 +573,10 @@ impl Engine {
         let Some(party) = party(&self.snapshot, name).filter(|_| expires_wall_ms > now.wall_ms) else {
             return Some(false);
         };
-        let resource = if view.is_empty() {
-            Some(self.local_resource(&aor))
+        let resource = if role == Role::List {
+            Some(nobody())
+        } else if view.is_empty() {
+            Some(self.local_resource(&Aor::parse(about)?))
         } else {
             self.upstream_resource(view)
         };
@@ -586,10 +596,14 @@ impl Engine {
             expires_wall_ms,
             cseq_ceiling: ceiling,
             born,
+            role,
         };
         let id: SlotId = self.restored_subscription(restored);
         self.wheel
             .arm(now.mono_ms + (expires_wall_ms - now.wall_ms), Kind::Subscription, id);
+        if role == Role::List {
+            self.restore_list(now, id, r)?;
+        }
         Some(true)
     }
 
@@ -611,7 +625,7 @@ impl Engine {
     }
 
     /// The resource that an upstream record feeds.
-    fn upstream_resource(&self, key: &[u8]) -> Option<SlotId> {
+    pub(super) fn upstream_resource(&self, key: &[u8]) -> Option<SlotId> {
         self.upstreams
             .slots
             .iter()

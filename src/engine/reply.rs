@@ -220,6 +220,7 @@ pub(super) fn phrase(status: u16) -> &'static str {
         440 => "Max-Breadth Exceeded",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
+        421 => "Extension Required",
         482 => "Loop Detected",
         483 => "Too Many Hops",
         486 => "Busy Here",

@@ -3,11 +3,13 @@
 //! A presentity has one document. What a dialect makes of it is rendered once for all who see it so, and kept until the
 //! document changes. Where a change makes no difference in a dialect, its watchers are not told.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Engine;
+use super::list::Role;
 use super::reply::Request;
 use super::slots::SlotId;
 use crate::dialect::{Dialect, Format};
@@ -15,6 +17,7 @@ use crate::policy::snapshot::DialectId;
 use crate::policy::{Party, Snapshot};
 use crate::sip::header::Name;
 use crate::sip::net::ListenerId;
+use crate::sip::time::Now;
 
 /// What was agreed with a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub(super) struct Rendered {
 /// A document as one watcher sees it.
 #[derive(Debug)]
 pub(super) struct Shown {
-    pub(super) media: &'static str,
+    pub(super) media: Cow<'static, str>,
     pub(super) body: Bytes,
     /// The first version of the document that looks like this.
     pub(super) since: u32,
@@ -108,12 +111,22 @@ impl Engine {
         showing == Showing::default() || self.snapshot.dialect(showing.dialect).is_none_or(|d| d.is_verbatim())
     }
 
+    /// What a subscription is sent next; `in_flight` when the answer to that will be waited for.
+    pub(super) fn next_document(&mut self, id: SlotId, now: Now, in_flight: bool) -> Option<Shown> {
+        let subscription = self.presence.subscriptions.get(id)?;
+        if subscription.role == Role::List {
+            return self.list_document(now, id, in_flight);
+        }
+        let shown = self.shown_to(subscription.resource, subscription.showing)?;
+        Some(self.as_asked(id, shown))
+    }
+
     /// The document of a resource as somebody sees it.
     pub(super) fn shown_to(&mut self, id: SlotId, showing: Showing) -> Option<Shown> {
         let verbatim = self.is_verbatim(showing);
         let resource = self.presence.resources.get_mut(id)?;
         let version = resource.version;
-        let media = showing.format.media_type();
+        let media = Cow::Borrowed(showing.format.media_type());
         if verbatim {
             let body = resource.body.clone();
             return Some(Shown {
@@ -166,6 +179,9 @@ impl Engine {
         let Some(subscription) = self.presence.subscriptions.get(id) else {
             return true;
         };
+        if subscription.role == Role::List {
+            return self.list_is_known(id);
+        }
         let (resource, showing, sent) = (subscription.resource, subscription.showing, subscription.sent);
         if subscription.owed || sent == 0 || self.is_verbatim(showing) {
             return false;

@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use super::Engine;
+use super::list::Role;
+use super::slots::SlotId;
+use super::subscription::Subscription;
 use crate::sip::time::Now;
 
 /// The shard at a glance.
@@ -14,8 +17,10 @@ pub struct Status {
     pub transactions: usize,
     /// Open connections.
     pub connections: usize,
-    /// Subscriptions served.
+    /// Subscriptions served: of one presentity each, whether in a dialog of its own or on a list.
     pub subscriptions: usize,
+    /// Lists served, each in one dialog.
+    pub lists: usize,
     /// Subscriptions held at peers.
     pub upstream_subscriptions: usize,
     /// Presentities known.
@@ -77,7 +82,7 @@ pub struct PeerStatus {
 pub struct SubscriptionStatus {
     /// Who watches.
     pub watcher: String,
-    /// Who is watched.
+    /// Who is watched; of a list, how many it names. Whom it watches follows with entries of their own.
     pub presentity: String,
     /// Where NOTIFYs go.
     pub from: String,
@@ -106,7 +111,8 @@ impl Engine {
             draining: self.draining,
             transactions: self.layer.len(),
             connections: self.flows.len(),
-            subscriptions: self.presence.subscriptions.len(),
+            subscriptions: self.presence.subscriptions.len().saturating_sub(self.lists.len()),
+            lists: self.lists.len(),
             upstream_subscriptions: self.upstreams.slots.len(),
             presentities: self.presence.resources.len(),
             bindings: self.registrar.iter().map(|e| e.bindings.len()).sum(),
@@ -165,16 +171,26 @@ impl Engine {
     /// All subscriptions served.
     #[must_use]
     pub fn subscription_status(&self, now: Now) -> Vec<SubscriptionStatus> {
-        let one = |(_, s): (super::slots::SlotId, &super::subscription::Subscription)| SubscriptionStatus {
-            watcher: s.watcher(),
-            presentity: self
-                .presence
-                .resources
-                .get(s.resource)
-                .map(|r| r.aor.to_string())
-                .unwrap_or_default(),
-            from: format!("{} {}", s.reach.origin.remote, s.reach.origin.transport.param()),
-            expires_s: s.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
+        let one = |(id, s): (SlotId, &Subscription)| {
+            let owner = if s.role == Role::Member {
+                self.list_of(id).unwrap_or(s)
+            } else {
+                s
+            };
+            SubscriptionStatus {
+                watcher: s.watcher(),
+                presentity: match s.role {
+                    Role::List => format!("a list of {}", self.list_len(id)),
+                    _ => self
+                        .presence
+                        .resources
+                        .get(s.resource)
+                        .map(|r| r.aor.to_string())
+                        .unwrap_or_default(),
+                },
+                from: format!("{} {}", owner.reach.origin.remote, owner.reach.origin.transport.param()),
+                expires_s: owner.expires_wall_ms.saturating_sub(now.wall_ms) / 1000,
+            }
         };
         self.presence.subscriptions.iter().map(one).collect()
     }

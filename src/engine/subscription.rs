@@ -8,6 +8,7 @@ use core::hash::Hasher as _;
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+use super::list::Role;
 use super::reach::Reach;
 use super::showing::Showing;
 use super::slots::{SlotId, Slots};
@@ -27,6 +28,7 @@ pub(super) struct Subscription {
     /// Its place in the resource's list of watchers.
     pub(super) place: u32,
     pub(super) tag: Tag,
+    pub(super) role: Role,
     /// See [`Engine::watcher_key`].
     pub(super) watcher: u64,
     pub(super) dialog: Dialog,
@@ -183,10 +185,13 @@ impl Engine {
             return;
         };
         self.presence.tags.remove(id, &subscription.tag);
+        self.left_list(id, subscription.role);
         if subscription.by_datagram {
             self.presence.unanswered -= 1;
         }
-        self.persist(record::subscription_key(&subscription.tag), None);
+        if subscription.role != Role::Member {
+            self.persist(record::subscription_key(&subscription.tag), None);
+        }
         if let Some(count) = self.presence.held_by(subscription.reach.party) {
             *count = count.saturating_sub(1);
         }
@@ -218,6 +223,7 @@ pub(super) struct Restored {
     pub(super) expires_wall_ms: u64,
     pub(super) cseq_ceiling: u32,
     pub(super) born: u64,
+    pub(super) role: Role,
 }
 
 impl Engine {
@@ -233,12 +239,14 @@ impl Engine {
             expires_wall_ms,
             cseq_ceiling,
             born,
+            role,
         } = restored;
         self.presence.moment = self.presence.moment.max(born);
         self.add_subscription(Subscription {
             resource,
             place: 0,
             tag,
+            role,
             watcher: self.watcher_key(dialog.remote_uri()),
             dialog,
             event_id,

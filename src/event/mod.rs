@@ -1,6 +1,7 @@
 //! Event notification (RFC 6665) and publication (RFC 3903), as pure state: packages, entity tags, pacing, the
 //! subscriber's side of one subscription. Dialogs and transactions belong to the engine.
 
+pub mod list;
 pub mod pacing;
 pub mod package;
 pub mod publication;

@@ -4,6 +4,7 @@
 //! Names are compared without their namespaces, since the clients do not agree on them. Nothing of OCS 2007's
 //! categories and containers is here.
 
+pub mod adhoc;
 pub mod contacts;
 pub mod provisioning;
 pub mod rights;
