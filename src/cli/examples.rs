@@ -24,7 +24,12 @@ const EXAMPLES: [(&[&str], &str); 17] = [
         &["explain"],
         "  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
   trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence \\
-      --cert their.pem --json",
+      --cert their.pem --json
+  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence --peer b \\
+      --accept 'text/xml+msrtc.pidf, application/xpidf+xml'
+  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method PUBLISH --event presence --peer b \\
+      --content-type application/pidf+xml --body document.xml
+  trestle explain --from sip:alice@a.example --user alice@a.example --to sip:bob@b.example --content-type text/html",
     ),
     (
         &["dial"],

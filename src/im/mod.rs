@@ -15,6 +15,19 @@ pub mod sdp;
 pub mod session;
 pub mod typing;
 
+use crate::dialect::{Im, Typing};
+use crate::sip::field::MediaType;
+
+/// Whether a message by itself can go on as it is to somebody who takes such.
+#[must_use]
+pub fn passes_alone(media: &str, im: &Im) -> bool {
+    let kind = MediaType::parse(media.as_bytes());
+    if kind.is(typing::IS_COMPOSING) {
+        return im.typing == Typing::IsComposing;
+    }
+    im.shows(media.as_bytes()) && (!im.cpim || kind.is("message/cpim"))
+}
+
 /// Text without what a terminal or a parser would obey: C0 except tab and line ends, DEL, C1. Everything else stays,
 /// the marks of right-to-left scripts included.
 #[must_use]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::registrar::is_sips;
 use super::super::reply::{Answer, Request, phrase};
 use super::{End, Engine};
-use crate::dialect::{Dialect, Im, ImMode, Typing};
+use crate::dialect::{Dialect, Im, ImMode};
 use crate::im::content::{self, Said};
+use crate::im::passes_alone;
 use crate::im::sdp::{self, Offer};
-use crate::im::typing;
 use crate::policy::{Allow, Party, Target};
 use crate::sip::field::MediaType;
 use crate::sip::header::Name;
@@ -139,7 +139,7 @@ impl Engine {
 
     fn converse_by_message(&mut self, now: Now, request: &Request<'_>, from: End, to: End, im: &Im) -> bool {
         let media = media_of(request);
-        let passes = self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes(&media, im);
+        let passes = self.mode_of(now, &to) == ImMode::Pager && !im.fallback && passes_alone(&media, im);
         if passes {
             return false;
         }
@@ -220,13 +220,4 @@ impl Engine {
 pub(super) fn media_of(request: &Request<'_>) -> String {
     let value = request.view.header(Name::ContentType).unwrap_or(b"text/plain");
     String::from_utf8_lossy(value).into_owned()
-}
-
-/// Whether a message by itself can go on as it is.
-fn passes(media: &str, im: &Im) -> bool {
-    let kind = MediaType::parse(media.as_bytes());
-    if kind.is(typing::IS_COMPOSING) {
-        return im.typing == Typing::IsComposing;
-    }
-    im.shows(media.as_bytes()) && (!im.cpim || kind.is("message/cpim"))
 }
