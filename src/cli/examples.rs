@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Subcommand, as it is called, and what its help ends with.
-const EXAMPLES: [(&[&str], &str); 17] = [
+const EXAMPLES: [(&[&str], &str); 18] = [
     (
         &["run"],
         "  trestle run --config /etc/trestle/bridge.yaml
@@ -35,6 +35,13 @@ const EXAMPLES: [(&[&str], &str); 17] = [
         &["dial"],
         "  trestle dial 18005551212
   trestle dial 'tel:1001;phone-context=dialstring' --peer ucm --json",
+    ),
+    (
+        &["peer", "probe"],
+        "  trestle peer probe b --to sip:bob@b.example
+  trestle peer probe b --to sip:bob@b.example --message-to sip:test@b.example --overlay mappings/b.yaml \\
+      && trestle mappings check mappings
+  trestle peer probe b --json | jq -r '.overlay.yaml'",
     ),
     (
         &["completions"],
