@@ -27,6 +27,22 @@ pub struct Observed {
     pub refused: Vec<&'static str>,
 }
 
+/// The labels that bring a document. Who writes the same whatever is asked for has one: what it writes.
+fn formats(seen: &Seen) -> Option<Vec<&'static str>> {
+    let written = |format: Format| {
+        let asked = seen.of(About::Fetch(format)).filter(|a| a.is_well())?;
+        let notified = asked.notified.as_ref().and_then(|n| n.media.as_deref());
+        asked.media.as_deref().or(notified)
+    };
+    let all: Vec<(Format, &str)> = questions::formats().filter_map(|f| Some((f, written(f)?))).collect();
+    let (_, first) = all.first()?;
+    let always = all.len() == questions::formats().count() && all.iter().all(|(_, media)| media == first);
+    match Format::from_media_type(first.as_bytes()).filter(|_| always) {
+        Some(only) => Some(vec![only.media_type()]),
+        None => Some(all.iter().map(|(format, _)| format.media_type()).collect()),
+    }
+}
+
 /// Whether a status says that messages do not go this way.
 fn wrong_way(status: u16) -> bool {
     matches!(status, 405 | 415 | 488 | 501 | 606)
@@ -36,13 +52,7 @@ impl Observed {
     /// Reads it out of the answers.
     #[must_use]
     pub fn of(seen: &Seen) -> Self {
-        let documents = |f: &Format| {
-            let asked = seen.of(About::Fetch(*f));
-            asked.is_some_and(|a| {
-                a.is_well() && (a.media.is_some() || a.notified.as_ref().is_some_and(|n| n.media.is_some()))
-            })
-        };
-        let formats: Vec<&str> = questions::formats().filter(documents).map(Format::media_type).collect();
+        let formats = formats(seen);
         let offers = seen.of(About::Offers).filter(|a| a.is_well());
         let lists = |value: Option<&str>| {
             value.is_some_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("ms-benotify")))
@@ -64,7 +74,7 @@ impl Observed {
         let invite = |media| seen.of(About::Invite(media)).and_then(taken);
         let [usual, other] = questions::MEDIA.map(invite);
         Self {
-            formats: Some(formats).filter(|f| !f.is_empty()),
+            formats,
             benotify: offers
                 .map(|a| lists(a.header("Supported")) || a.notified.as_ref().is_some_and(|n| n.best_effort)),
             piggyback: offers.map(|a| a.media.is_some()),

@@ -277,6 +277,22 @@ fn what_differs_is_written_and_no_more() {
 }
 
 #[test]
+fn who_does_not_look_at_accept_has_one_format() {
+    let deaf = Kind {
+        formats: &[PIDF, CPIM, XPIDF, MSRTC, CATEGORIES],
+        label: Some("application/pidf+xml;charset=\"UTF-8\""),
+        ..RFC
+    };
+    let (suggestion, findings, _) = deaf.suggested(true, "rfc");
+    assert_eq!((&*suggestion.base, suggestion.differs.len()), ("rfc", 0));
+    let says = |part: &str| findings.iter().any(|f| f.means.contains(part));
+    assert!(
+        says("takes the label text/xml+msrtc.pidf and writes application/pidf+xml"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
 fn of_those_that_fit_alike_the_present_one_stays() {
     for (now, base) in [("rfc", "rfc"), ("sametime75", "sametime75"), ("lcs2005", "rfc")] {
         let (suggestion, ..) = RFC.suggested(false, now);

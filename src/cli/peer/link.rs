@@ -293,6 +293,11 @@ async fn read(id: usize, generation: u32, mut reader: impl AsyncRead + Unpin, se
             }
             Frame::Message(n) => Came::Message(id, buffer.drain(..n).collect()),
             Frame::Broken { problem, .. } => break format!("what it sends cannot be followed: {problem}"),
+            // Nothing may follow an answer to a keep-alive, so it is not waited for.
+            Frame::Incomplete if buffer == b"\r\n" => {
+                buffer.clear();
+                Came::Pong
+            }
             Frame::Incomplete => match reader.read(&mut chunk).await {
                 Ok(0) => break "it closed the connection".to_owned(),
                 Ok(n) => {
