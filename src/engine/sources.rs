@@ -2,7 +2,7 @@
 //!
 //! For each primary line the bridge holds one subscription at the line's peer, under its own address, whoever watches. A
 //! source that is lost, or of which nothing is known, leaves the composition: it makes nobody offline. Lines other than
-//! the primary one are never looked at. What is an echo of our own words is judged by [`presence::echo`](crate::presence::echo).
+//! the primary one are never looked at. What is an echo of our own words is judged by [`crate::presence::echo`].
 
 use core::hash::Hasher as _;
 use std::collections::{BTreeMap, VecDeque};

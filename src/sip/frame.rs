@@ -158,6 +158,14 @@ const BARE_LF: Malformed = Malformed::message("the header lines end in bare LF")
 /// The one Content-Length of a header section. Two that differ would let a second request hide in the body. An error
 /// comes with the length of what may be parsed to answer.
 fn content_length(headers: &[u8]) -> Result<u64, (usize, Malformed)> {
+    // An empty line without CR ends the section whatever stands before it: it may arrive before anything behind it.
+    stated_length(headers).map_err(|fault| match memmem::find(headers, b"\n\n") {
+        Some(at) => (at + 2, BARE_LF),
+        None => fault,
+    })
+}
+
+fn stated_length(headers: &[u8]) -> Result<u64, (usize, Malformed)> {
     let fault = |what| (headers.len(), Malformed::header(Name::ContentLength, what));
     let mut found = None;
     let mut at = 0;
@@ -276,6 +284,10 @@ mod tests {
             (format!("{crlf}\n"), ""),
             (format!("{lines}\n"), "X: y\r\n\r\n"),
             (format!("{crlf}\n"), "l: 5\r\n\r\nhello"),
+            (
+                format!("{crlf}l: 9\r\n\n"),
+                "\nOPTIONS sip:a@b SIP/2.0\r\nl: 4\r\n\r\nbody",
+            ),
         ] {
             let want = vec![broken(head.len(), BARE_LF)];
             assert_eq!(

@@ -107,6 +107,15 @@ pub fn converse(setup: Setup, bob_first: bool) -> Outcome {
     site.peer.judge()
 }
 
+/// Waits until the session of the two is acknowledged: a text inside the INVITE arrives before that.
+///
+/// # Errors
+/// When there is none.
+pub fn in_session(site: &Site) -> Outcome {
+    let up = || site.peer.with(|i| i.sessions_of(BOB, ALICE)) > 0;
+    eventually("the session is up", PATIENCE, up).map_err(|e| site.explain(&e).into())
+}
+
 /// Typing crosses both ways in a conversation that is going on.
 ///
 /// # Errors
@@ -116,6 +125,7 @@ pub fn typing(setup: Setup) -> Outcome {
     let mut alice = site.user("alice")?;
     site.peer.write(BOB, ALICE, "hello")?;
     gets(&mut alice, BOB, "hello").map_err(|e| site.explain(&e))?;
+    in_session(&site)?;
     for on in [true, false] {
         let bytes = site
             .peer

@@ -64,6 +64,27 @@ fn a_body_that_is_something_else_is_named() {
     assert_eq!(fate("lcs2005", "application/pidf+xml", &vec![b'x'; 300_000]).0, 413);
 }
 
+/// What passes untouched is what a strict reader takes.
+#[test]
+fn a_root_without_entity_is_written_anew_and_control_characters_are_refused() {
+    let body = |root: &str| {
+        format!(
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf'{root}><tuple id='a'><status><basic>open</basic></status></tuple></presence>"
+        )
+    };
+    for name in ["lcs2005", "cups", "sametime75"] {
+        let (status, pidf) = fate(name, "application/pidf+xml", body("").as_bytes());
+        assert_eq!(status, 200, "{pidf}");
+        sound(pidf.as_bytes());
+        assert!(
+            pidf.contains(ENTITY) && state_of(pidf.as_bytes()).cell == Cell::Available,
+            "{pidf}"
+        );
+        let (status, what) = fate(name, "application/pidf+xml", body(" a\u{0}b='c'").as_bytes());
+        assert_eq!((status, what.as_str()), (400, "the body holds control characters"));
+    }
+}
+
 #[test]
 fn ten_thousand_tuples() {
     let body = |tuple: &str| {

@@ -242,4 +242,6 @@ fn step_5_a_publish_trunk_needs_its_grant() {
     // Without a grant nobody publishes for others.
     let s = snapshot(CONFIG);
     expect(&s, &publish("sip:ccm@c.example", A), 403, "peer.publishes");
+    // The user himself, from behind the same address, is asked for his digest as anywhere.
+    expect(&s, &publish(A, A), 401, "domains");
 }
