@@ -4,6 +4,7 @@
 #   ./interop-tests/run.sh                 everything
 #   ./interop-tests/run.sh kamailio        arguments go to cargo test: here the file tests/kamailio.rs alone
 #   ./interop-tests/run.sh lcs             likewise sametime, unified_cm, islands: peers that are emulated, which need nothing installed
+#   ./interop-tests/run.sh probe           what trestle peer probe finds out: of emulated peers, hostile ones, and a real Kamailio
 #   TRESTLE_LOGS=1 ./interop-tests/run.sh  with the logs of both sides of each federation scenario
 #
 # As root on a Debian or Ubuntu it installs the peers with apt-get (TRESTLE_INSTALL=0 forbids it). Everything runs on

@@ -15,6 +15,7 @@ pub mod im;
 pub mod pki;
 pub mod policy;
 pub mod presence;
+pub mod probe;
 pub mod sip;
 pub mod store;
 pub mod transport;

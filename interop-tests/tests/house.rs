@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use interop_tests::{Outcome, repository};
 
 /// Rooms of floors 0 to 3.
-const PURE: [&str; 9] = [
-    "sip", "event", "presence", "im", "csta", "dialect", "policy", "config", "engine",
+const PURE: [&str; 10] = [
+    "sip", "event", "presence", "im", "csta", "dialect", "policy", "config", "engine", "probe",
 ];
 
 /// May read files and clocks: `config::load` reads files.

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Subcommand, as it is called, and what its help ends with.
-const EXAMPLES: [(&[&str], &str); 17] = [
+const EXAMPLES: [(&[&str], &str); 18] = [
     (
         &["run"],
         "  trestle run --config /etc/trestle/bridge.yaml
@@ -24,12 +24,24 @@ const EXAMPLES: [(&[&str], &str); 17] = [
         &["explain"],
         "  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method MESSAGE --peer b
   trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence \\
-      --cert their.pem --json",
+      --cert their.pem --json
+  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method SUBSCRIBE --event presence --peer b \\
+      --accept 'text/xml+msrtc.pidf, application/xpidf+xml'
+  trestle explain --from sip:bob@b.example --to sip:alice@a.example --method PUBLISH --event presence --peer b \\
+      --content-type application/pidf+xml --body document.xml
+  trestle explain --from sip:alice@a.example --user alice@a.example --to sip:bob@b.example --content-type text/html",
     ),
     (
         &["dial"],
         "  trestle dial 18005551212
   trestle dial 'tel:1001;phone-context=dialstring' --peer ucm --json",
+    ),
+    (
+        &["peer", "probe"],
+        "  trestle peer probe b --to sip:bob@b.example
+  trestle peer probe b --to sip:bob@b.example --message-to sip:test@b.example --overlay mappings/b.yaml \\
+      && trestle mappings check mappings
+  trestle peer probe b --json | jq -r '.overlay.yaml'",
     ),
     (
         &["completions"],

@@ -10,6 +10,7 @@ mod examples;
 pub mod exit;
 pub mod explain;
 pub mod mappings;
+pub mod peer;
 pub mod run;
 pub mod schema;
 pub mod why;
@@ -48,6 +49,8 @@ enum Command {
     Dial(dial::Args),
     /// List, check and compare dialects.
     Mappings(mappings::Args),
+    /// Ask a live peer what it takes, and suggest a dialect for it.
+    Peer(peer::Args),
     /// Say what a watcher was told of somebody, from which sources, and by which rules.
     Why(why::Args),
     /// Make, issue and list certificates.
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Dial(args)) => dial::run(&args),
         Some(Command::Mappings(args)) => mappings::run(&args),
+        Some(Command::Peer(args)) => peer::run(&args),
         Some(Command::Why(args)) => why::run(&args),
         Some(Command::Cert(args)) => cert::run(&args, &doctor_target),
         Some(Command::Ctl(args)) => ctl::run(&args),

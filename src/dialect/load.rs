@@ -73,6 +73,7 @@ pub fn build(name: &str, file: &str, written: &Written, base: Option<&Dialect>) 
     let mut faults = Vec::new();
     written.sip.apply(&mut dialect.sip);
     written.im.apply(&mut dialect.im, &mut faults);
+    written.place(file, &mut dialect.places);
     let place = Arc::clone(&dialect.file);
     written.presence.apply(&mut dialect.presence, &place, &mut faults);
     match faults.is_empty() {

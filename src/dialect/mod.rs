@@ -39,6 +39,41 @@ pub struct Dialect {
     pub presence: Presence,
     /// Instant messages.
     pub im: Im,
+    /// Where some of it is written.
+    pub places: Places,
+}
+
+/// The places of the keys that decide what is spoken, for those who ask why; they change nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Of each of [`Presence::formats`].
+    pub formats: Vec<Place>,
+    /// Of [`Presence::verbatim`].
+    pub verbatim: Option<Place>,
+    /// Of [`Im::mode`].
+    pub mode: Option<Place>,
+    /// Of each of [`Im::accept`].
+    pub accept: Vec<Place>,
+    /// Of [`Im::cpim`].
+    pub cpim: Option<Place>,
+}
+
+/// A line of a mapping file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<str>,
+    /// The line, from 1; 0 when it is about the whole file.
+    pub line: u32,
+}
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
+    }
 }
 
 /// The line of a mapping that decided something.
@@ -102,6 +137,7 @@ impl Dialect {
             sip: Sip::default(),
             presence: Presence::default(),
             im: Im::default(),
+            places: Places::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use serde_yaml::Spanned;
 use super::super::format::{self, Format};
 use super::super::im::{self, ImMedia, ImMode, Typing};
 use super::super::sip;
+use super::super::{Place, Places};
 use super::table::Table;
 use super::{Fault, format_named};
 
@@ -75,7 +76,8 @@ pub struct Sip {
 #[serde(deny_unknown_fields, default)]
 pub struct Presence {
     /// Documents pass as they are. Default: false.
-    pub verbatim: Option<bool>,
+    #[schemars(with = "Option<bool>")]
+    pub verbatim: Option<Spanned<bool>>,
     /// What is written and asked for, the best first. Default: `[pidf]`.
     #[schemars(with = "Option<Vec<String>>")]
     pub formats: Option<Vec<Spanned<String>>>,
@@ -125,7 +127,8 @@ impl Tables {
 #[serde(deny_unknown_fields, default)]
 pub struct Im {
     /// `pager` or `session`: what is tried first. Default: pager.
-    pub mode: Option<Mode>,
+    #[schemars(with = "Option<Mode>")]
+    pub mode: Option<Spanned<Mode>>,
     /// The other mode is tried when this one is refused. Default: false.
     pub fallback: Option<bool>,
     /// `message` or `x-ms-message`: the media line of offers. Default: message.
@@ -134,7 +137,8 @@ pub struct Im {
     #[schemars(with = "Option<Vec<String>>")]
     pub accept: Option<Vec<Spanned<String>>>,
     /// Pager messages travel as `message/cpim`. Default: false.
-    pub cpim: Option<bool>,
+    #[schemars(with = "Option<bool>")]
+    pub cpim: Option<Spanned<bool>>,
     /// `none`, `is-composing` or `keyboard-activity`. Default: is-composing.
     pub typing: Option<WrittenTyping>,
     /// Delivery notices are understood. Default: true.
@@ -187,6 +191,33 @@ fn set<T: Clone>(target: &mut T, written: Option<&T>) {
     }
 }
 
+impl Written {
+    /// Notes where the keys stand that decide what is spoken.
+    pub(super) fn place(&self, file: &str, places: &mut Places) {
+        let file: Arc<str> = file.into();
+        if let Some(list) = &self.presence.formats {
+            places.formats = list.iter().map(|at| place(&file, at)).collect();
+        }
+        if let Some(list) = &self.im.accept {
+            places.accept = list.iter().map(|at| place(&file, at)).collect();
+        }
+        let one = |at: Option<Place>, into: &mut Option<Place>| *into = at.or(into.take());
+        one(
+            self.presence.verbatim.as_ref().map(|at| place(&file, at)),
+            &mut places.verbatim,
+        );
+        one(self.im.mode.as_ref().map(|at| place(&file, at)), &mut places.mode);
+        one(self.im.cpim.as_ref().map(|at| place(&file, at)), &mut places.cpim);
+    }
+}
+
+fn place<T>(file: &Arc<str>, at: &Spanned<T>) -> Place {
+    Place {
+        file: Arc::clone(file),
+        line: u32::try_from(at.referenced.line()).unwrap_or(u32::MAX),
+    }
+}
+
 impl Sip {
     pub(super) fn apply(&self, sip: &mut sip::Sip) {
         set(&mut sip.benotify, self.benotify.as_ref());
@@ -213,7 +244,7 @@ impl Sip {
 
 impl Presence {
     pub(super) fn apply(&self, presence: &mut format::Presence, file: &Arc<str>, faults: &mut Vec<Fault>) {
-        set(&mut presence.verbatim, self.verbatim.as_ref());
+        set(&mut presence.verbatim, self.verbatim.as_ref().map(|v| &v.value));
         if let Some(list) = &self.formats {
             presence.formats = list.iter().filter_map(|at| format_named(at, faults)).collect();
         }
@@ -261,8 +292,8 @@ impl Presence {
 
 impl Im {
     pub(super) fn apply(&self, im: &mut im::Im, faults: &mut Vec<Fault>) {
-        if let Some(mode) = self.mode {
-            im.mode = match mode {
+        if let Some(mode) = &self.mode {
+            im.mode = match mode.value {
                 Mode::Pager => ImMode::Pager,
                 Mode::Session => ImMode::Session,
             };
@@ -281,7 +312,7 @@ impl Im {
             };
         }
         set(&mut im.fallback, self.fallback.as_ref());
-        set(&mut im.cpim, self.cpim.as_ref());
+        set(&mut im.cpim, self.cpim.as_ref().map(|v| &v.value));
         set(&mut im.imdn, self.imdn.as_ref());
         set(&mut im.first_message, self.first_message.as_ref());
         if let Some(idle) = &self.idle_s {
