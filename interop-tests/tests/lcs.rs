@@ -5,6 +5,8 @@
 mod documents;
 #[path = "lcs/kinds.rs"]
 mod kinds;
+#[path = "lcs/lists.rs"]
+mod lists;
 #[path = "lcs/oddities.rs"]
 mod oddities;
 #[path = "lcs/presence.rs"]

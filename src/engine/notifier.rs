@@ -299,7 +299,7 @@ impl Engine {
         subscription.unconfirmed = subscription.unconfirmed.saturating_sub(1);
         (subscription.reach.origin, subscription.expires_wall_ms) = (origin, expires_wall_ms);
         (subscription.ending, subscription.owed) = (None, false);
-        let dirty = subscription.dirty || subscription.role == Role::List;
+        let dirty = subscription.dirty;
         self.settle_relist(id, false);
         let left = expires_wall_ms.saturating_sub(now.wall_ms);
         self.wheel.arm(now.mono_ms + left, Kind::Subscription, id);
@@ -337,19 +337,15 @@ impl Engine {
         let Ok(wanted) = self.read_subscribe(now, request, before) else {
             return;
         };
-        if role == Role::List && !self.relist(now, request, id) {
+        let expires_s = wanted.expires_s;
+        if role == Role::List && expires_s > 0 && !self.relist(now, request, id) {
             return;
         }
-        let expires_s = wanted.expires_s;
         let born = self.moment();
         let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
             return;
         };
         (subscription.born, subscription.showing) = (born, wanted.showing);
-        self.list_shown_as(id, wanted.showing);
-        let Some(subscription) = self.presence.subscriptions.get_mut(id) else {
-            return;
-        };
         let resource = subscription.resource;
         let undo = Undo::Refresh {
             subscription: id,
@@ -375,6 +371,7 @@ impl Engine {
         }
         self.or_undo(undo);
         if expires_s > 0 {
+            self.list_agreed(id);
             self.upstream_wanted(now, resource);
         }
         self.confirm_subscription(now, request, id, &wanted);

@@ -15,7 +15,6 @@ mod tests;
 use hashbrown::HashMap;
 
 use super::reply::{Answer, Request, phrase};
-use super::showing::Showing;
 use super::slots::SlotId;
 use super::subscription::{Restored, Subscription};
 use super::timers::Kind;
@@ -270,13 +269,23 @@ impl Engine {
         !self.lists.lists.is_empty() && self.lists.lists.get(&id).is_some_and(|l| l.eventlist)
     }
 
-    /// What was agreed for a list holds for all that is on it.
-    pub(super) fn list_shown_as(&mut self, id: SlotId, showing: Showing) {
-        let members = self.lists.lists.get(&id).map(List::members).unwrap_or_default();
-        for member in members {
+    /// What was agreed for a list at a refresh, and where it came from, holds for all that is on it.
+    pub(super) fn list_agreed(&mut self, id: SlotId) {
+        let Some(list) = self.lists.lists.get(&id) else { return };
+        let Some(owner) = self.presence.subscriptions.get(id) else {
+            return;
+        };
+        let (reach, showing) = (owner.reach, owner.showing);
+        let resource = |m: &SlotId| self.presence.subscriptions.get(*m).map(|s| s.resource);
+        let resources: Vec<SlotId> = list.members().iter().filter_map(resource).collect();
+        for member in list.members() {
             if let Some(subscription) = self.presence.subscriptions.get_mut(member) {
-                subscription.showing = showing;
+                (subscription.reach, subscription.showing) = (reach, showing);
             }
+        }
+        // A refresh of a subscription of its own would ask the peer again.
+        for resource in resources {
+            self.upstream_wanted(self.clock, resource);
         }
     }
 

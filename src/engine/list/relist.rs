@@ -48,6 +48,10 @@ impl Engine {
         let Some(mut left) = list.before.take() else { return };
         if !durable {
             std::mem::swap(&mut list.entries, &mut left);
+            // The number of what the refused answer held is used up: what follows is all of it.
+            if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+                subscription.sent = 0;
+            }
         }
         let kept = list.members();
         for member in left.iter().filter_map(super::Entry::member) {
