@@ -168,7 +168,7 @@ pub fn suggest(peer: &str, seen: &Seen, dialects: &[Arc<Dialect>], now: &str) ->
         .iter()
         .filter(|d| d.name != base.name)
         .map(|d| Arc::clone(&d.name));
-    let ties = ties.collect();
+    let ties: Vec<_> = ties.collect();
     let (mut yaml, mut differs) = write(peer, &observed, &base, &ties);
     let read = load::parse(&yaml).ok();
     if read.is_none_or(|written| load::build("overlay", "overlay.yaml", &written, Some(&base)).is_err()) {
@@ -183,7 +183,7 @@ pub fn suggest(peer: &str, seen: &Seen, dialects: &[Arc<Dialect>], now: &str) ->
     }
 }
 
-fn write(peer: &str, observed: &Observed, base: &Dialect, ties: &Vec<Arc<str>>) -> (String, Vec<&'static str>) {
+fn write(peer: &str, observed: &Observed, base: &Dialect, ties: &[Arc<str>]) -> (String, Vec<&'static str>) {
     let about = serde_json::Value::from(format!("{peer}, as it answered to trestle peer probe"));
     let mut out = String::new();
     if !observed.is_telling() {

@@ -59,7 +59,7 @@ enum State {
     Between(u64),
     /// A question is out.
     Out {
-        request: Request,
+        request: Box<Request>,
         sent_ms: u64,
         until: u64,
         again: u64,
@@ -177,7 +177,7 @@ impl Session {
             } => {
                 if now_ms >= *until {
                     if request.method == "INVITE" {
-                        self.left.push(request.clone());
+                        self.left.push(Request::clone(request));
                     }
                     // Who was rung must not go on ringing.
                     let rang = self.seen.asked.last().is_some_and(|a| a.rang);
@@ -243,7 +243,7 @@ impl Session {
             patience
         };
         self.state = State::Out {
-            request: question.request,
+            request: Box::new(question.request),
             sent_ms: now_ms,
             until: now_ms + patience,
             again: now_ms + interval,

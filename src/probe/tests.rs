@@ -451,3 +451,23 @@ fn datagrams_are_repeated_but_never_too_often() {
     );
     assert!(seen.of(About::Fetch(Format::Pidf)).is_some());
 }
+
+proptest::proptest! {
+    /// Whatever comes, nothing panics, and everything ends.
+    #[test]
+    fn anything_may_come(junk in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), 1..4),
+        cut in 0..400usize, at in 0..400usize, byte in proptest::prelude::any::<u8>()) {
+        run(setup(true), |got| {
+            let mut out: Vec<String> = junk.iter().map(|j| String::from_utf8_lossy(j).into_owned()).collect();
+            let mut answer = got.answer("200 OK", "Content-Type: x\r\nAllow: \u{1}\r\n", "<x/>").into_bytes();
+            let place = at % answer.len();
+            if let Some(b) = answer.get_mut(place) {
+                *b = byte;
+            }
+            answer.truncate(answer.len().saturating_sub(cut % 8));
+            out.push(String::from_utf8_lossy(&answer).into_owned());
+            out.push(got.notify("BENOTIFY", "text/plain"));
+            out
+        });
+    }
+}

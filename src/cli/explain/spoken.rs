@@ -246,38 +246,40 @@ fn read(args: &Args, dialect: &Dialect, body: Option<&[u8]>, about: &str) -> Vec
         false => format!("{kind} in {} is format {}", dialect.name, format.name()),
     };
     let mut all = vec![spoken("read", kind, place, because)];
-    let Some(body) = body else { return all };
-    let entity = about.split(['?', ';']).next().unwrap_or(about);
-    match dialect.import(kind.as_bytes(), entity, body) {
-        Ok(imported) => {
-            let lines = imported.why.iter().map(|why| {
-                let place = Place {
-                    file: std::sync::Arc::clone(&why.file),
-                    line: why.line,
-                };
-                spoken("table", "", Some(&place), why.what.to_string())
-            });
-            all.extend(lines);
-            let state = state_of(&imported.pidf);
-            let note = state
-                .note
-                .as_ref()
-                .map_or_else(String::new, |n| format!(", note {n:?}"));
-            all.push(spoken(
-                "state",
-                state.cell.name(),
-                None,
-                format!("what others are told{note}"),
-            ));
-        }
-        Err(refusal) => all.push(spoken(
-            "read",
-            refusal.status.to_string(),
-            None,
-            refusal.what.to_string(),
-        )),
+    if let Some(body) = body {
+        decode(dialect, (kind, body), about, &mut all);
     }
     all
+}
+
+/// What a body says, and by which lines.
+fn decode(dialect: &Dialect, (kind, body): (&str, &[u8]), about: &str, all: &mut Vec<Spoken>) {
+    let entity = about.split(['?', ';']).next().unwrap_or(about);
+    let imported = match dialect.import(kind.as_bytes(), entity, body) {
+        Ok(imported) => imported,
+        Err(refusal) => {
+            all.push(spoken("read", refusal.status.to_string(), None, refusal.what));
+            return;
+        }
+    };
+    all.extend(imported.why.iter().map(|why| {
+        let place = Place {
+            file: std::sync::Arc::clone(&why.file),
+            line: why.line,
+        };
+        spoken("table", "", Some(&place), &*why.what)
+    }));
+    let state = state_of(&imported.pidf);
+    let note = state
+        .note
+        .as_ref()
+        .map_or_else(String::new, |n| format!(", note {n:?}"));
+    all.push(spoken(
+        "state",
+        state.cell.name(),
+        None,
+        format!("what others are told{note}"),
+    ));
 }
 
 fn message(snapshot: &Snapshot, args: &Args, allow: &Allow, sides: &Sides, body: Option<&[u8]>) -> Vec<Spoken> {

@@ -105,7 +105,7 @@ async fn ask(
         message_to: uris.message_to,
         transport: peer.transport,
         local: link.local.to_string(),
-        contact: args.listen.unwrap_or(link.local).to_string(),
+        contact: reached_at(args.listen, link.local).to_string(),
         patience_ms: args.timeout.saturating_mul(1000),
     };
     let mut session = Session::new(setup, seeded()?);
@@ -137,6 +137,15 @@ async fn ask(
         seen,
         dialect,
     })
+}
+
+/// Where the peer reaches us: what listens on any address is reached at the one that we connected from.
+fn reached_at(listen: Option<SocketAddr>, local: SocketAddr) -> SocketAddr {
+    match listen {
+        Some(at) if at.ip().is_unspecified() => SocketAddr::new(local.ip(), at.port()),
+        Some(at) => at,
+        None => local,
+    }
 }
 
 fn seeded() -> Result<Random, Problem> {

@@ -106,7 +106,11 @@ impl Link {
         let mut last = Problem::Unreachable("it has no address".to_owned());
         for target in self.way.targets.clone() {
             match self.connect_to(target).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // Another connection is to the same server, so that all answers are of one.
+                    self.way.targets = vec![target];
+                    return Ok(());
+                }
                 // Who answers and refuses is who was meant.
                 Err(refused @ Problem::Refused(_)) => return Err(refused),
                 Err(other) => last = other,
