@@ -53,21 +53,6 @@ impl Engine {
             .collect()
     }
 
-    /// The peer that somebody is at.
-    pub(super) fn peer_beyond(&self, end: &End) -> Option<PeerId> {
-        match end.party {
-            Party::Peer(peer) if !self.is_local(&end.aor) => Some(peer),
-            _ => None,
-        }
-    }
-
-    /// A request goes to somebody: what we promised their peer holds for what we say ourselves, too.
-    pub(super) fn counts_towards(&mut self, now: Now, end: &End) {
-        if let Some(peer) = self.peer_beyond(end) {
-            self.contract_counts(now, peer);
-        }
-    }
-
     /// Sends the next message of a line: in the session that spoke last, in a new one if there is none.
     pub(super) fn pump(&mut self, now: Now, line: SlotId) {
         let Some(entry) = self.talks.lines.get(line) else {
@@ -312,7 +297,6 @@ impl Engine {
             session.client = Some(client);
         }
         self.layer.send(now, client, to, wire, is_reliable(to));
-        self.counts_in_session(now, id);
         true
     }
 
@@ -375,15 +359,7 @@ impl Engine {
         request.body(body);
         let wire = self.buffers.finish(buffer);
         self.layer.send(now, client, to, wire, is_reliable(to));
-        self.counts_in_session(now, id);
         Some(client)
-    }
-
-    fn counts_in_session(&mut self, now: Now, id: SlotId) {
-        let line = self.talks.sessions.get(id).and_then(|s| self.talks.lines.get(s.line));
-        if let Some(remote) = line.map(|l| l.remote.clone()) {
-            self.counts_towards(now, &remote);
-        }
     }
 
     /// The ACK for a 2xx to our INVITE.

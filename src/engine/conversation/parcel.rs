@@ -208,9 +208,6 @@ impl Engine {
             Some(wire) => self.layer.send(now, client, to, wire, is_reliable(to)),
             None => return self.layer.abandon(client),
         }
-        if let Some(to) = self.talks.parcels.get(id).map(|p| p.to.clone()) {
-            self.counts_towards(now, &to);
-        }
         if let Some(entry) = self.talks.parcels.get_mut(id).and_then(|p| p.legs.get_mut(leg)) {
             entry.client = Some(client);
         }

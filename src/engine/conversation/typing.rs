@@ -127,7 +127,6 @@ impl Engine {
     }
 
     fn type_by_itself(&mut self, now: Now, from: &End, to: &End, active: bool) {
-        self.counts_towards(now, to);
         let (uri, destination) = if self.is_local(&to.aor) {
             let hop = self.contact_hops(&to.aor).into_iter().find(|h| h.path.is_none());
             let Some(hop) = hop else { return };

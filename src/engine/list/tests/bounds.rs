@@ -7,7 +7,10 @@ fn a_dialect_without_lists_says_so() {
     let mut world = World::new("rfc");
     let answer = world.watch(OFFER, &[ALICE]);
     assert!(answer.starts_with("SIP/2.0 420"), "{answer}");
-    assert_eq!(header(&answer, "Unsupported").as_deref(), Some("adhoclist"));
+    assert_eq!(
+        header(&answer, "Unsupported").as_deref(),
+        Some("adhoclist, ms-benotify")
+    );
     let answer = world.send(
         &format!("{ACCEPT}Content-Type: application/adrl+xml\r\n"),
         &adhoc(&[ALICE]),
