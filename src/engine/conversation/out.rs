@@ -12,7 +12,7 @@ use crate::im::sdp;
 use crate::im::session::Outbox;
 use crate::policy::{Party, RuleRef};
 use crate::sip::dialog::Dialog;
-use crate::sip::net::{Destination, PeerId};
+use crate::sip::net::Destination;
 use crate::sip::time::Now;
 use crate::sip::transaction::ClientId;
 use crate::sip::uri::Aor;
