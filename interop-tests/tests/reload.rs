@@ -4,6 +4,8 @@
 mod listeners;
 #[path = "reload/live.rs"]
 mod live;
+#[path = "reload/mappings.rs"]
+mod mappings;
 #[path = "reload/names.rs"]
 mod names;
 #[path = "reload/site.rs"]

@@ -43,7 +43,7 @@ impl Engine {
         self.forget_users(now, plan, &old);
         // Ids may mean others even where no dialect says anything else.
         if plan.rendered || old.dialects != self.snapshot.dialects {
-            self.render_again();
+            self.render_again(&old);
         }
         if old.presence.rules != self.snapshot.presence.rules {
             self.recompose_all();
@@ -96,12 +96,15 @@ impl Engine {
                 };
                 let (showing, who) = (subscription.showing, *party);
                 if showing != Showing::default() {
-                    let showing = self.followed(showing, who, old);
-                    self.presence
-                        .subscriptions
-                        .get_mut(id)
-                        .into_iter()
-                        .for_each(|s| s.showing = showing);
+                    let now = self.followed(showing, who, old);
+                    let name = |s: &Snapshot, showing: Showing| s.dialect(showing.dialect).map(|d| d.name.clone());
+                    let other = now.format != showing.format || name(&self.snapshot, now) != name(old, showing);
+                    if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+                        subscription.showing = now;
+                    }
+                    if other {
+                        self.tell_again(id, 0);
+                    }
                 }
             }
         }

@@ -19,6 +19,9 @@ use crate::sip::header::Name;
 use crate::sip::net::ListenerId;
 use crate::sip::time::Now;
 
+/// What a changed mapping shows anew goes out to so many watchers each millisecond.
+const RENDERED_PER_MS: u64 = 4;
+
 /// What was agreed with a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Showing {
@@ -222,23 +225,36 @@ impl Engine {
         }
     }
 
-    /// Dialects have changed: everything is rendered anew and told to those who see it so.
-    pub(super) fn render_again(&mut self) {
-        let stale = |r: &super::presentity::Resource| !r.rendered.is_empty();
-        let ids: Vec<SlotId> = self
-            .presence
-            .resources
-            .iter()
-            .filter(|(_, r)| stale(r))
-            .map(|(id, _)| id)
-            .collect();
-        for id in ids {
+    /// Dialects have changed: everything is rendered anew, and told to those whose own dialect shows it in another way.
+    pub(super) fn render_again(&mut self, old: &Snapshot) {
+        for id in self.presence.resources.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some(resource) = self.presence.resources.get_mut(id) {
                 resource.rendered.clear();
-                resource.version = resource.version.wrapping_add(1).max(1);
             }
-            self.repeat_to_all(id);
         }
+        let shows_anew = |showing: &Showing| {
+            self.snapshot.dialect(showing.dialect).is_none_or(|new| {
+                let was = old.dialect_named(&new.name).and_then(|id| old.dialect(id));
+                was.is_none_or(|was| was.differences(new).iter().any(|part| part.starts_with("presence")))
+            })
+        };
+        let theirs = self.presence.subscriptions.iter();
+        let ids: Vec<SlotId> = theirs
+            .filter(|(_, s)| s.showing != Showing::default() && shows_anew(&s.showing))
+            .map(|(id, _)| id)
+            .collect();
+        for (n, id) in ids.into_iter().enumerate() {
+            self.tell_again(id, n as u64 / RENDERED_PER_MS);
+        }
+    }
+
+    /// Tells a watcher after so many milliseconds what it has been told before.
+    pub(super) fn tell_again(&mut self, id: SlotId, after_ms: u64) {
+        if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
+            (subscription.dirty, subscription.sent) = (true, 0);
+        }
+        let due = self.clock.mono_ms + after_ms;
+        self.wheel.arm(due, super::timers::Kind::Subscription, id);
     }
 
     /// A peer that gets notifications without answers is back: what it missed is not known, so it is told again.
@@ -252,16 +268,8 @@ impl Engine {
             .filter(|(_, s)| theirs(s))
             .map(|(id, _)| id)
             .collect();
-        let now = self.clock;
         for (n, id) in ids.into_iter().enumerate() {
-            if let Some(subscription) = self.presence.subscriptions.get_mut(id) {
-                (subscription.dirty, subscription.sent) = (true, 0);
-            }
-            self.wheel.arm(
-                now.mono_ms + n as u64 * super::upstream::PACE_MS,
-                super::timers::Kind::Subscription,
-                id,
-            );
+            self.tell_again(id, n as u64 * super::upstream::PACE_MS);
         }
     }
 }
