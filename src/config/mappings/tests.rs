@@ -30,7 +30,10 @@ fn files_add_replace_and_extend() {
     );
     assert_eq!((&*s.dialects[0].name, s.dialects.len()), ("rfc", built_in().len() + 2));
     let cups = s.dialects.iter().find(|d| &*d.name == "cups").expect("there");
-    assert_eq!((&*cups.about, cups.sip.contact_lists), ("Ours of a kind", true));
+    assert_eq!(
+        (&*cups.about, &*cups.presence.phone_tuples[0]),
+        ("Ours of a kind", "cmp-*")
+    );
     assert_eq!(loaded.files.len(), 5, "{:?}", loaded.files);
 }
 

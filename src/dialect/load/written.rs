@@ -44,8 +44,6 @@ pub struct Sip {
     pub adhoclist: Option<bool>,
     /// CSeq within a dialog may fall. Default: false.
     pub cseq_may_fall: Option<bool>,
-    /// Requests within dialogs may have no branch. Default: false.
-    pub branchless: Option<bool>,
     /// `uri="(null)"` in Digest; only for clients of our registrar. Default: false.
     pub digest_uri_null: Option<bool>,
     /// Contact lists and rights are kept here for its users, who set them and their state by SERVICE; only for clients of
@@ -53,22 +51,12 @@ pub struct Sip {
     pub roaming: Option<bool>,
     /// `epid` goes back in later requests. Default: false.
     pub keep_epid: Option<bool>,
-    /// Contacts carry `maddr`. Default: false.
-    pub contact_maddr: Option<bool>,
-    /// SUBSCRIBE may name no expiry. Default: false.
-    pub expires_optional: Option<bool>,
-    /// Subscriptions are to the primary extension. Default: false.
+    /// Its addresses are lines: a document may name one at any host, the number counts. Default: false.
     pub line_subscription: Option<bool>,
-    /// It publishes the state of lines. Default: false.
-    pub publishes_lines: Option<bool>,
-    /// Watchers subscribe to `<user>-contacts`. Default: false.
-    pub contact_lists: Option<bool>,
     /// Option tags that are understood besides the usual ones. Default: none.
     pub understood: Option<Vec<String>>,
     /// Seconds of a subscription that names none; 0: what `presence.default_expires` of the bridge says. Default: 0.
     pub subscription_s: Option<u32>,
-    /// Documents a second after an outage; 0: no pace of its own. Default: 0.
-    pub returning_per_s: Option<u32>,
 }
 
 /// Presence.
@@ -225,17 +213,11 @@ impl Sip {
         set(&mut sip.autoextend, self.autoextend.as_ref());
         set(&mut sip.adhoclist, self.adhoclist.as_ref());
         set(&mut sip.cseq_may_fall, self.cseq_may_fall.as_ref());
-        set(&mut sip.branchless, self.branchless.as_ref());
         set(&mut sip.digest_uri_null, self.digest_uri_null.as_ref());
         set(&mut sip.roaming, self.roaming.as_ref());
         set(&mut sip.keep_epid, self.keep_epid.as_ref());
-        set(&mut sip.contact_maddr, self.contact_maddr.as_ref());
-        set(&mut sip.expires_optional, self.expires_optional.as_ref());
         set(&mut sip.line_subscription, self.line_subscription.as_ref());
-        set(&mut sip.publishes_lines, self.publishes_lines.as_ref());
-        set(&mut sip.contact_lists, self.contact_lists.as_ref());
         set(&mut sip.subscription_s, self.subscription_s.as_ref());
-        set(&mut sip.returning_per_s, self.returning_per_s.as_ref());
         if let Some(tags) = &self.understood {
             sip.understood = tags.iter().map(|t| t.to_ascii_lowercase().into()).collect();
         }
