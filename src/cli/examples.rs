@@ -39,8 +39,8 @@ const EXAMPLES: [(&[&str], &str); 18] = [
     (
         &["peer", "probe"],
         "  trestle peer probe b --to sip:bob@b.example
-  trestle peer probe b --to sip:bob@b.example --message-to sip:test@b.example --overlay mappings/b.yaml \\
-      && trestle mappings check mappings
+  trestle peer probe b --to sip:bob@b.example --message-to sip:test@b.example \\
+      --overlay mappings/b.yaml && trestle mappings check mappings
   trestle peer probe b --json | jq -r '.overlay.yaml'",
     ),
     (

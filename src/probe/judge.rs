@@ -101,11 +101,8 @@ fn meaning(asked: &Asked, seen: &Seen, observed: &Observed) -> Meaning {
         About::Long => plain("long headers are understood"),
         About::Branchless if status == 400 => plain("it wants a branch in Via, as RFC 3261 says"),
         About::Branchless => plain("requests without a branch are taken"),
-        About::Required if status == 420 => ("ms-benotify is unknown there".into(), Some("sip.understood")),
-        About::Required if asked.is_well() => (
-            "Proxy-Require: ms-benotify is no reason to refuse".into(),
-            Some("sip.understood"),
-        ),
+        About::Required if status == 420 => plain("ms-benotify is unknown there"),
+        About::Required if asked.is_well() => plain("Proxy-Require: ms-benotify is no reason to refuse"),
         About::UnknownEvent if status == 489 => plain("unknown event packages are refused as RFC 6665 says"),
         About::UnknownEvent if asked.is_well() => {
             plain("it takes any event package: its answers to SUBSCRIBE promise nothing")
@@ -113,10 +110,7 @@ fn meaning(asked: &Asked, seen: &Seen, observed: &Observed) -> Meaning {
         About::Fetch(format) => fetch(asked, status, format.media_type(), observed),
         About::NoExpires if asked.is_well() => {
             let lasts = asked.header("Expires").unwrap_or("an unknown number of");
-            (
-                format!("a subscription that names no expiry lasts {lasts} s"),
-                Some("sip.subscription_s"),
-            )
+            (format!("a subscription that names no expiry lasts {lasts} s"), None)
         }
         About::Offers if asked.is_well() => offers(observed),
         About::Unsubscribe if asked.is_well() => plain("the subscription is over"),
