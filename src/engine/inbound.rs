@@ -543,11 +543,10 @@ impl Default for Seen {
 
 /// Whether the bridge itself serves the request, as a user agent server: what has state here and no next server.
 fn is_served_here(request: &Request<'_>, allow: &Allow) -> bool {
-    match (request.essentials.method.as_bytes(), allow.target) {
-        (b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE", Target::Local { .. }) => true,
-        (b"SUBSCRIBE", Target::Route { .. }) => true,
-        _ => false,
-    }
+    matches!(
+        (request.essentials.method.as_bytes(), allow.target),
+        (b"REGISTER" | b"PUBLISH" | b"SUBSCRIBE", Target::Local { .. }) | (b"SUBSCRIBE", Target::Route { .. })
+    )
 }
 
 /// Text from outside, as it may stand in a log: bounded, and nothing in it ends a line or turns the writing round.
