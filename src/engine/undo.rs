@@ -63,7 +63,7 @@ impl Engine {
             } => self.take_back_refresh(now, subscription, origin, expires_wall_ms),
             Undo::Roaming(before) => self.take_back_roaming(*before),
             Undo::Message { mailbox, id } => self.forget_message(mailbox, id),
-            Undo::Parcel(id) => self.take_back_parcel(id),
+            Undo::Parcel(id) => self.take_back_parcel(now, id),
         }
     }
 

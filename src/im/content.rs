@@ -52,6 +52,10 @@ pub fn read(media: &str, body: &[u8]) -> Result<Said, Status> {
 }
 
 fn read_within(media: &str, body: &[u8], wraps: usize) -> Result<Said, Status> {
+    // One from inside of a body may hold what no header may: it goes on as a header.
+    if media.chars().any(char::is_control) {
+        return Err(400);
+    }
     let kind = MediaType::parse(media.as_bytes());
     let charset = kind.params.get(b"charset").map(unquote);
     let text = |bytes: &[u8]| decode(bytes, charset.as_deref()).ok_or(415u16);
@@ -248,6 +252,20 @@ mod tests {
         assert_eq!(text("image/png", b"x"), Err(415));
         assert_eq!(text("text/rtf", b"not so"), Err(400));
         assert_eq!(read("application/im-iscomposing+xml", b"<x/>"), Err(400));
+    }
+
+    #[test]
+    fn a_media_type_from_inside_breaks_no_header() {
+        for inner in ["text/html;x=a\rEvil: 1", "text/html;x=\0", "text/html;x=\u{1b}[2J"] {
+            let wrapped = format!("From: <im:a@x>\r\n\r\nContent-Type: {inner}\r\n\r\n<b>x</b>");
+            assert_eq!(read("message/cpim", wrapped.as_bytes()), Err(400), "{inner:?}");
+            let part = format!("--b\r\nContent-Type: {inner}\r\n\r\n<b>x</b>\r\n--b--\r\n");
+            assert_eq!(
+                read("multipart/mixed;boundary=b", part.as_bytes()),
+                Err(400),
+                "{inner:?}"
+            );
+        }
     }
 
     #[test]

@@ -50,6 +50,10 @@ struct Text {
     blank: bool,
     /// Inside of `pre` blanks count.
     pre: usize,
+    /// Some quote never closes: quotes are apostrophes from here on. To look again for each tag would take for ever.
+    apostrophes: bool,
+    /// No `>` follows: nothing is a tag any more.
+    no_tags: bool,
 }
 
 impl Text {
@@ -104,7 +108,7 @@ fn tag<'h>(html: &'h str, out: &mut Text) -> &'h str {
     }
     let inner = &html[1..];
     let looks = inner.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
-    let Some(end) = tag_end(inner).filter(|_| looks) else {
+    let Some(end) = looks.then(|| tag_end(inner, out)).flatten() else {
         out.character('<');
         return inner;
     };
@@ -143,9 +147,13 @@ fn tag<'h>(html: &'h str, out: &mut Text) -> &'h str {
 }
 
 /// Where a tag ends: at the first `>` outside of quotes.
-fn tag_end(tag: &str) -> Option<usize> {
+fn tag_end(tag: &str, out: &mut Text) -> Option<usize> {
+    if out.no_tags {
+        return None;
+    }
     let mut quote = None;
-    for (at, byte) in tag.bytes().enumerate() {
+    let bytes = tag.bytes().enumerate().take_while(|_| !out.apostrophes);
+    for (at, byte) in bytes {
         match (quote, byte) {
             (None, b'>') => return Some(at),
             (None, b'"' | b'\'') => quote = Some(byte),
@@ -153,8 +161,10 @@ fn tag_end(tag: &str) -> Option<usize> {
             _ => {}
         }
     }
-    // An open quote: somebody wrote an apostrophe.
-    tag.find('>')
+    out.apostrophes = true;
+    let end = tag.find('>');
+    out.no_tags = end.is_none();
+    end
 }
 
 /// What stands behind the end tag of a hidden element.
@@ -290,6 +300,15 @@ const NAMED: [(&str, char); 62] = [
 mod tests {
     use super::to_text;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_never_ends_takes_no_longer() {
+        let began = std::time::Instant::now();
+        for unit in ["<a", "<a '>'", "<a'", "<a \">\"", "<style>", "&#", "<!--", "<img alt="] {
+            let _ = to_text(&unit.repeat(256 * 1024 / unit.len()));
+        }
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    }
 
     #[test]
     fn what_a_reader_would_see() {

@@ -15,6 +15,8 @@ const NS_CAPS: &str = "urn:ietf:params:xml:ns:pidf:caps";
 const NS_CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
 const NS_DRAFT: &str = "urn:ietf:params:xml:ns:cpim-pidf";
 const NS_TEXT: &str = "urn:ietf:params:xml:ns:pidf:status:rpid-status";
+/// A document that is longer than this does not say the same in each tuple.
+const LONG: usize = 64 * 1024;
 /// Tuples written of one document.
 const MAX_TUPLES: usize = 64;
 
@@ -129,7 +131,12 @@ impl Writer<'_> {
             let word = if basic == Basic::Open { "open" } else { "closed" };
             self.out.push_str(&format!("<basic>{word}</basic>"));
         }
-        if let Some(text) = self.wire.text.as_deref().filter(|_| self.style.text) {
+        if let Some(text) = self
+            .wire
+            .text
+            .as_deref()
+            .filter(|_| self.style.text && self.out.len() < LONG)
+        {
             let text = escape(text);
             self.out.push_str(&format!(
                 "<ep:activities xmlns:ep=\"{NS_TEXT}\"><ep:activity>{text}</ep:activity></ep:activities>"
@@ -145,7 +152,7 @@ impl Writer<'_> {
             .wire
             .note
             .as_deref()
-            .filter(|_| self.style.note_in_tuple || self.style.draft)
+            .filter(|_| (self.style.note_in_tuple || self.style.draft) && self.out.len() < LONG)
         {
             self.out.push_str(&format!("<note>{}</note>", escape(note)));
         }

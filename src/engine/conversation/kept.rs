@@ -117,13 +117,17 @@ impl Engine {
     }
 
     /// The store did not take it, and its sender was told 500.
-    pub(in crate::engine) fn take_back_parcel(&mut self, id: SlotId) {
+    pub(in crate::engine) fn take_back_parcel(&mut self, now: Now, id: SlotId) {
         let Some(parcel) = self.talks.parcels.remove(id) else {
             return;
         };
         self.talks.kept.less(&parcel);
-        if let Some(line) = parcel.line.and_then(|l| self.talks.lines.get_mut(l)) {
-            line.outbox.done(id);
+        if let Some(line) = parcel.line {
+            if let Some(entry) = self.talks.lines.get_mut(line) {
+                entry.outbox.done(id);
+            }
+            // Those behind it go on.
+            self.pump(now, line);
         }
     }
 

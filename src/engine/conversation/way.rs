@@ -226,5 +226,7 @@ impl Engine {
 /// The media type of a body; text if none is written.
 pub(super) fn media_of(request: &Request<'_>) -> String {
     let value = request.view.header(Name::ContentType).unwrap_or(b"text/plain");
-    String::from_utf8_lossy(value).into_owned()
+    let text = String::from_utf8_lossy(value);
+    // A folded line is one line.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,5 +1,6 @@
 //! The walk over a document.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quick_xml::events::BytesStart;
@@ -23,6 +24,10 @@ const DRAFTS: [&str; 3] = [
 const NS_TEXT: &str = "urn:ietf:params:xml:ns:pidf:status:rpid-status";
 /// Text kept of one element.
 const MAX_TEXT: usize = 8192;
+/// Namespaces that are in force at once.
+const MAX_SCOPES: usize = 512;
+/// Longest namespace of an activity that goes on: it is written with each of them.
+const MAX_NAMESPACE: usize = 256;
 /// Elements that pass as bytes.
 const MAX_KEPT: usize = 256;
 /// Tuples looked at; the others are only counted in no way.
@@ -58,6 +63,9 @@ impl Walk {
                 for (key, value) in declarations(tag) {
                     let prefix = key.strip_prefix("xmlns:").unwrap_or_default().to_owned();
                     self.scopes.push((depth, prefix, value.into()));
+                }
+                if self.scopes.len() > MAX_SCOPES {
+                    return Err(XmlError::new(start as u64, "too many namespaces are declared"));
                 }
                 let name = self.name(tag);
                 self.path.truncate(depth);
@@ -260,19 +268,22 @@ impl Walk {
     }
 
     fn keep(&mut self, depth: usize, place: Place, tag: &BytesStart<'_>, start: usize) {
+        if self.facts.kept.len() >= MAX_KEPT || self.kept_bytes > MAX_BYTES {
+            self.facts.quirk("there is more foreign XML than is kept");
+            return;
+        }
         let name_end = start + 1 + tag.name().as_ref().len();
         let mut declares: Vec<(String, Arc<str>)> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for (at, prefix, namespace) in self.scopes.iter().rev() {
             // An own declaration hides those around it; the default of a PIDF is the same in every PIDF.
             let usual = prefix.is_empty() && is_pidf(namespace);
-            if declares.iter().all(|(p, _)| p != prefix) {
-                let own = *at >= depth || usual;
-                declares.push((prefix.clone(), if own { Arc::from("") } else { Arc::clone(namespace) }));
+            if seen.insert(prefix) && *at < depth && !usual && !namespace.is_empty() {
+                declares.push((prefix.clone(), Arc::clone(namespace)));
             }
         }
-        declares.retain(|(_, namespace)| !namespace.is_empty());
         self.kept_bytes += declares.iter().map(|(p, n)| p.len() + n.len() + 10).sum::<usize>();
-        if self.facts.kept.len() >= MAX_KEPT || self.kept_bytes > MAX_BYTES {
+        if self.kept_bytes > MAX_BYTES {
             self.facts.quirk("there is more foreign XML than is kept");
             return;
         }
@@ -354,7 +365,7 @@ impl Part {
         let loose = is_pidf(&name.namespace) || name.is_rpid() || &*name.namespace == NS_TEXT;
         if &*name.local == "activity" && loose {
             let _first = self.text.get_or_insert(text.trim().to_owned());
-        } else if &*name.local != "note" && self.activities.len() < MAX_WORDS {
+        } else if &*name.local != "note" && name.namespace.len() <= MAX_NAMESPACE && self.activities.len() < MAX_WORDS {
             let word = Word::of(name, text);
             if !self.activities.contains(&word) {
                 self.activities.push(word);

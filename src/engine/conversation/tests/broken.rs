@@ -80,6 +80,26 @@ fn nothing_is_promised_that_the_store_does_not_take() {
 }
 
 #[test]
+fn what_the_store_refuses_holds_up_nobody_behind_it() {
+    let mut sim = bridge(LCS);
+    says(&mut sim, "text/plain", "one");
+    let invite = one(&mut sim, PEER, "INVITE");
+    accept(&mut sim, &invite, "t1");
+    assert_eq!(body(&one(&mut sim, PEER, "MESSAGE")), "one");
+    sim.pass(5_000);
+    let second = says(&mut sim, "text/plain", "two");
+    sim.prompt = false;
+    sim.pass(3_500);
+    take(&mut sim, PEER, "MESSAGE");
+    sim.fail();
+    sim.pass(10);
+    let message = one(&mut sim, PEER, "MESSAGE");
+    assert_eq!(body(&message), "two");
+    answer(&mut sim, PEER, &message, "200 OK");
+    assert_eq!(sim.status(&second), 200);
+}
+
+#[test]
 fn the_first_message_is_said_to_be_taken_when_it_is_durable() {
     let lines = "ms-text-format: text/plain; charset=UTF-8;msgr=WAAt;ms-body=SGk=\r\nContent-Type: application/sdp\r\n";
     let mut sim = bridge(LCS);
