@@ -86,7 +86,15 @@ impl Far {
     /// # Errors
     /// When a certificate is none or there is no port.
     pub fn start(family: Family, own: &Certificate, ca: &str) -> Outcome<Self> {
-        Self::start_at(family.at(free_port()), own, ca)
+        // What an earlier test process left may still be going away from a port that looked free.
+        let mut tried = Self::start_at(family.at(free_port()), own, ca);
+        for _ in 0..3 {
+            if tried.is_ok() {
+                break;
+            }
+            tried = Self::start_at(family.at(free_port()), own, ca);
+        }
+        tried
     }
 
     /// Starts it there.
