@@ -302,15 +302,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_never_ends_takes_no_longer() {
-        let began = std::time::Instant::now();
-        for unit in ["<a", "<a '>'", "<a'", "<a \">\"", "<style>", "&#", "<!--", "<img alt="] {
-            let _ = to_text(&unit.repeat(256 * 1024 / unit.len()));
-        }
-        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
-    }
-
-    #[test]
     fn what_a_reader_would_see() {
         for (html, text) in [
             (

@@ -315,42 +315,6 @@ fn a_document_is_about_whom_it_is_for() {
     );
 }
 
-/// A document of this many declarations on each of so many nested elements, with this inside.
-fn declared(deep: usize, wide: usize, inside: &str) -> String {
-    let mut out =
-        String::from("<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:ann@a.example'><tuple id='t'>");
-    for level in 0..deep {
-        out.push_str("<status");
-        for n in 0..wide {
-            out.push_str(&format!(" xmlns:p{level}x{n}='u{n}'"));
-        }
-        out.push('>');
-    }
-    let tail = "</status>".repeat(deep) + "</tuple></presence>";
-    let room = 256 * 1024 - out.len() - tail.len();
-    out.push_str(&inside.repeat(room / inside.len()));
-    out + &tail
-}
-
-#[test]
-fn many_namespaces_take_no_time() {
-    let own = "<o:out-of-office xmlns:o='urn:trestle:params:xml:ns:presence'/>";
-    let own = own.replace("urn:trestle:params:xml:ns:presence", crate::presence::pidf::NS_TRESTLE);
-    for (deep, inside) in [
-        (40, own.as_str()),
-        (40, "<q:b/>"),
-        (2, own.as_str()),
-        (1, "<x xmlns='u'/>"),
-    ] {
-        let document = declared(deep, 100, inside);
-        let began = std::time::Instant::now();
-        let _ = Document::parse(document.as_bytes());
-        let _ = dialect("unified-cm").import(b"application/pidf+xml", ENTITY, document.as_bytes());
-        let _ = dialect("lcs2005").export(Format::PidfText, ENTITY, document.as_bytes());
-        assert!(began.elapsed().as_secs() < 5, "{deep} {inside}: {:?}", began.elapsed());
-    }
-}
-
 #[test]
 fn a_document_does_not_grow_on_its_way() {
     let long = "u".repeat(150 * 1024);
