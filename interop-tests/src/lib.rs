@@ -20,6 +20,7 @@ pub mod pki;
 pub mod process;
 pub mod pump;
 pub mod raw;
+pub mod recipe;
 pub mod sipe;
 pub mod stand;
 pub mod trestle;

@@ -198,17 +198,22 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, Problem> {
 pub(super) const DEFAULT_SOCKET: &str = "../data/trestle.sock";
 
 fn read<T: DeserializeOwned + Default>(path: &Path, world: &dyn World) -> Result<(Source, T), Problem> {
+    let source = source(path, world, "name a file that can be read: --config FILE")?;
+    let written = parse(&source)?;
+    Ok((source, written))
+}
+
+/// The text of a file; `help` says what to do where it cannot be read.
+pub(super) fn source(path: &Path, world: &dyn World, help: &str) -> Result<Source, Problem> {
     let name: Arc<str> = path.to_string_lossy().into();
     let text = world.read(path).map_err(|error| Problem {
         file: name.clone(),
         place: Place::default(),
         source: String::new(),
         what: format!("cannot be read: {error}"),
-        help: "name a file that can be read: --config FILE".into(),
+        help: help.into(),
     })?;
-    let source = Source { name, text };
-    let written = parse(&source)?;
-    Ok((source, written))
+    Ok(Source { name, text })
 }
 
 /// Parses one file. An empty one, or one of comments only, says nothing and is fine.

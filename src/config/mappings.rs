@@ -137,15 +137,8 @@ fn problem(source: &Source, fault: Fault) -> Problem {
 }
 
 fn read(path: &Path, world: &dyn World) -> Result<(Source, Written), Problem> {
-    let name: Arc<str> = path.to_string_lossy().into();
-    let text = world.read(path).map_err(|error| Problem {
-        file: name.clone(),
-        place: Place::default(),
-        source: String::new(),
-        what: format!("cannot be read: {error}"),
-        help: "make it readable for the user that the bridge runs as, or take it away".into(),
-    })?;
-    let source = Source { name, text };
+    let help = "make it readable for the user that the bridge runs as, or take it away";
+    let source = super::load::source(path, world, help)?;
     let written = parse(&source)?;
     Ok((source, written))
 }

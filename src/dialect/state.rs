@@ -1,7 +1,11 @@
 //! The canonical state of a person: what every dialect is translated to and from.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 /// What somebody is doing: the cells of the algebra. Everything else of a [`State`] stands beside it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cell {
     /// Reachable, at the desk.
     Available,

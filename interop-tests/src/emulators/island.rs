@@ -326,16 +326,7 @@ impl Island {
         answers
             .back
             .push(watcher.dialog.answer(&wire, &way, m, 200, &lines, b""));
-        let state = if seconds == 0 {
-            "terminated;reason=timeout"
-        } else {
-            "active"
-        };
-        answers.out.push(self.notify(&mut watcher, state, seconds));
-        if seconds > 0 {
-            self.watchers.push(watcher);
-        }
-        answers
+        self.notify_first(answers, watcher, seconds)
     }
 
     fn resubscribed(&mut self, at: usize, m: &Message, seconds: u32) -> Answers {
@@ -350,6 +341,11 @@ impl Island {
         answers
             .back
             .push(watcher.dialog.answer(&self.habits.wire, &self.way, m, 200, &lines, b""));
+        self.notify_first(answers, watcher, seconds)
+    }
+
+    /// The notification that follows an answer; the watcher stays unless it was the last.
+    fn notify_first(&mut self, mut answers: Answers, mut watcher: Watcher, seconds: u32) -> Answers {
         let state = if seconds == 0 {
             "terminated;reason=timeout"
         } else {

@@ -7,13 +7,13 @@ use tempfile::TempDir;
 use super::bodies::{self, Pidf};
 use super::island::{Habits, Island, bare};
 use super::{Keys, PATIENCE, Peer, Way};
+use crate::Outcome;
 use crate::agent::Agent;
 use crate::net::{Family, free_port};
 use crate::pki::Authority;
 use crate::trestle::{Ports, Trestle};
 use crate::watch::Watch;
 use crate::wire::{Message, Request};
-use crate::{Outcome, repository};
 
 /// The bridge's domain.
 pub const A: &str = "a.example";
@@ -143,35 +143,12 @@ impl Site {
     }
 }
 
-/// The recipe as it is shipped, but for addresses, passwords, the way to the peer and the pace of NOTIFYs. What is
-/// replaced must be there, so that a recipe cannot change unnoticed.
+/// The recipe as it is shipped, but for addresses, passwords, the way to the peer and the pace of NOTIFYs.
 fn recipe(setup: &Setup, ports: Ports, way: &Way) -> Outcome<String> {
-    let file = repository().join("config/peers").join(setup.recipe).join("bridge.yaml");
-    let mut text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    for (times, shipped, here) in [
-        (
-            2,
-            "\"127.0.0.1:5060\", \"[::1]:5060\"",
-            format!("\"{}\"", ports.client()),
-        ),
-        (1, "\"127.0.0.1:5061\", \"[::1]:5061\"", format!("\"{}\"", ports.tls())),
-        (
-            1,
-            "\"127.0.0.1:5062\", \"[::1]:5062\"",
-            format!("\"{}\"", ports.trunk()),
-        ),
-        (1, "plain: alice-dev", "plain: secret-alice".into()),
-        (1, "plain: carol-dev", "plain: secret-carol".into()),
-        (1, "http: 127.0.0.1:9090", "http: \"off\"".into()),
-    ] {
-        if text.matches(shipped).count() != times {
-            return Err(format!("{}: {shipped} does not stand there {times} times", file.display()).into());
-        }
-        text = text.replace(shipped, &here);
-    }
+    let mut text = crate::recipe::shipped(setup.recipe, ports, &[])?;
     let (begin, end) = ("    transport: t", "    probe:");
     let (Some(from), Some(to)) = (text.find(begin), text.find(end)) else {
-        return Err(format!("{}: no peer with transport and probe", file.display()).into());
+        return Err(format!("recipe {}: no peer with transport and probe", setup.recipe).into());
     };
     let shipped = text.get(from..to).unwrap_or_default();
     let own = way.own();
@@ -187,7 +164,7 @@ fn recipe(setup: &Setup, ports: Ports, way: &Way) -> Outcome<String> {
         ),
     };
     if !here.contains(&own.to_string()) {
-        return Err(format!("{}: no next hop to replace", file.display()).into());
+        return Err(format!("recipe {}: no next hop to replace", setup.recipe).into());
     }
     text.replace_range(from..to, &here);
     Ok(text + "notify: { min_interval: 0s }\n" + setup.rest)

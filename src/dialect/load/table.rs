@@ -32,7 +32,7 @@ pub struct Table {
     /// What is written for each state that the format can hold.
     pub write: Cells<Write>,
     /// The state that is written instead, for each one that the format cannot hold.
-    pub nearest: Cells<WrittenCell>,
+    pub nearest: Cells<Cell>,
     /// What is read as which state; the first row whose conditions all hold decides.
     #[schemars(with = "Vec<Read>")]
     pub read: Vec<Spanned<Read>>,
@@ -151,32 +151,6 @@ impl<T> Cells<T> {
     }
 }
 
-/// A state.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum WrittenCell {
-    Available,
-    Idle,
-    Away,
-    BeRightBack,
-    OutToLunch,
-    Vacation,
-    OutOfOffice,
-    Busy,
-    OnThePhone,
-    Meeting,
-    Dnd,
-    Offline,
-    Unknown,
-}
-
-impl From<WrittenCell> for Cell {
-    fn from(written: WrittenCell) -> Self {
-        Self::ALL[written as usize]
-    }
-}
-
 /// The basic status.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -230,7 +204,7 @@ pub struct Write {
 #[serde(deny_unknown_fields)]
 pub struct Read {
     /// The state that it is read as.
-    pub is: WrittenCell,
+    pub is: Cell,
     /// `open`, `closed` or `none`.
     pub basic: Option<Basic>,
     /// Any of these activities; a bare word fits in every namespace.
@@ -269,7 +243,7 @@ impl Table {
         table.first_tuple = self.first_tuple.unwrap_or(table.first_tuple);
         table.draft = self.draft.unwrap_or(table.draft);
         for (cell, at) in self.nearest.each() {
-            table.nearest[cell.index()] = Some((at.value.into(), line(file, at)));
+            table.nearest[cell.index()] = Some((at.value, line(file, at)));
             table.write[cell.index()] = None;
         }
         for (cell, at) in self.write.each() {
@@ -336,7 +310,7 @@ impl Read {
             Some(all.map(|w| w.as_str().into()).collect())
         };
         table::Read {
-            is: self.is.into(),
+            is: self.is,
             basic: self.basic.map(Basic::meant),
             has: words(&self.has),
             text: words(&self.text),

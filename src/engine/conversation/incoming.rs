@@ -87,13 +87,8 @@ impl Engine {
         if endpoints > 2 || triggered {
             return self.decline(now, request, "only two take part in a session here");
         }
-        if session_expires(view).is_some_and(|(seconds, _)| seconds < MIN_SE_S) {
-            let headers: [(&[u8], &[u8]); 1] = [(b"Min-SE", b"90")];
-            return self.answer(
-                now,
-                request,
-                Answer::new(422, "Session Interval Too Small").with(&headers),
-            );
+        if self.is_too_brief(now, request) {
+            return;
         }
         if let Some(rule) = self.has_too_many_sessions(&from, &to) {
             return self.refuse(now, request, 486, "Too Many Sessions", &rule);
@@ -372,6 +367,17 @@ impl Engine {
         self.pump(now, line);
     }
 
+    /// Whether a session is asked for that would need a refresh all the time (RFC 4028 section 9): then it is answered.
+    fn is_too_brief(&mut self, now: Now, request: &Request<'_>) -> bool {
+        let brief = session_expires(request.view).is_some_and(|(seconds, _)| seconds < MIN_SE_S);
+        if brief {
+            let headers: [(&[u8], &[u8]); 1] = [(b"Min-SE", b"90")];
+            let answer = Answer::new(422, "Session Interval Too Small").with(&headers);
+            self.answer(now, request, answer);
+        }
+        brief
+    }
+
     /// A re-INVITE or UPDATE: nothing changes but the remote target and the time the session may last.
     fn on_session_refresh(&mut self, now: Now, request: &Request<'_>, id: SlotId) {
         let view = request.view;
@@ -380,13 +386,8 @@ impl Engine {
         if !view.body().is_empty() && !matches!(offer, Some(sdp::Offer::Messages(_))) {
             return self.decline(now, request, "this session is for messages");
         }
-        if session_expires(view).is_some_and(|(seconds, _)| seconds < MIN_SE_S) {
-            let headers: [(&[u8], &[u8]); 1] = [(b"Min-SE", b"90")];
-            return self.answer(
-                now,
-                request,
-                Answer::new(422, "Session Interval Too Small").with(&headers),
-            );
+        if self.is_too_brief(now, request) {
+            return;
         }
         let Some(session) = self.talks.sessions.get_mut(id) else {
             return;

@@ -149,3 +149,19 @@ impl Theirs {
         self.send(sim, "MESSAGE", "Content-Type: text/plain; charset=UTF-8\r\n", text)
     }
 }
+
+/// Bob at a peer that takes sessions of one kind has opened one with carol, at a peer that takes those of another.
+fn opened_across() -> (Sim, Theirs) {
+    let c = "  - { name: c, domains: [c.example], transport: udp, next_hop: \"127.0.0.8:5060\", addresses: [127.0.0.8/32], probe: \"off\", dialect: sametime75 }\n";
+    let mut sim = Sim::peers("dialect: lcs2005, transit: [c.example]", c);
+    let mut bob = Theirs::new("b1");
+    bob.to = "<sip:carol@c.example>".into();
+    let text = bob
+        .text("INVITE", "Content-Type: application/sdp\r\n", SDP)
+        .replace("INVITE sip:alice@a", "INVITE sip:carol@c");
+    sim.receive(PEER, &text);
+    bob.to = header(sim.answer(&bob.call_id), "To").unwrap();
+    let ack = bob.text("ACK", "", "");
+    sim.receive(PEER, &ack);
+    (sim, bob)
+}

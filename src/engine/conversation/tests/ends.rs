@@ -201,17 +201,7 @@ fn a_reload_that_withdraws_a_peer_or_a_user_ends_the_sessions() {
 
 #[test]
 fn who_speaks_in_a_session_hears_in_it_of_what_failed_later() {
-    let c = "  - { name: c, domains: [c.example], transport: udp, next_hop: \"127.0.0.8:5060\", addresses: [127.0.0.8/32], probe: \"off\", dialect: sametime75 }\n";
-    let mut sim = Sim::peers("dialect: lcs2005, transit: [c.example]", c);
-    let mut bob = Theirs::new("b1");
-    bob.to = "<sip:carol@c.example>".into();
-    let text = bob
-        .text("INVITE", "Content-Type: application/sdp\r\n", SDP)
-        .replace("INVITE sip:alice@a", "INVITE sip:carol@c");
-    sim.receive(PEER, &text);
-    bob.to = header(sim.answer(&bob.call_id), "To").unwrap();
-    let ack = bob.text("ACK", "", "");
-    sim.receive(PEER, &ack);
+    let (mut sim, mut bob) = opened_across();
     bob.says(&mut sim, "anybody?");
     sim.pass(9_000);
     assert_eq!(bob.status(&sim, "MESSAGE"), 202);

@@ -189,7 +189,6 @@ fn the_invite_that_does_not_stand_is_cancelled_and_its_text_goes_over_the_other(
     let invite = one(&mut sim, PEER, "INVITE");
     answer(&mut sim, PEER, &invite, "180 Ringing");
     let mut anna = Theirs::new("a1");
-    anna.from = "<sip:aaa@b.example>;tag=a1".into();
     (anna.from, anna.to) = ("<sip:anna@b.example>;tag=a1".into(), "<sip:bob@a.example>".into());
     let text = anna
         .text("INVITE", "Content-Type: application/sdp\r\n", SDP)
@@ -295,17 +294,7 @@ fn sessions_are_refreshed_and_end_without() {
 
 #[test]
 fn sessions_of_two_kinds_meet() {
-    let c = "  - { name: c, domains: [c.example], transport: udp, next_hop: \"127.0.0.8:5060\", addresses: [127.0.0.8/32], probe: \"off\", dialect: sametime75 }\n";
-    let mut sim = Sim::peers("dialect: lcs2005, transit: [c.example]", c);
-    let mut bob = Theirs::new("b1");
-    bob.to = "<sip:carol@c.example>".into();
-    let text = bob
-        .text("INVITE", "Content-Type: application/sdp\r\n", SDP)
-        .replace("INVITE sip:alice@a", "INVITE sip:carol@c");
-    sim.receive(PEER, &text);
-    bob.to = header(sim.answer(&bob.call_id), "To").unwrap();
-    let ack = bob.text("ACK", "", "");
-    sim.receive(PEER, &ack);
+    let (mut sim, mut bob) = opened_across();
     assert!(take(&mut sim, "127.0.0.8:5060", "INVITE").is_empty());
     bob.send(&mut sim, "MESSAGE", "Content-Type: text/rtf\r\n", "{\\rtf1 caf\\'e9}");
     let invite = one(&mut sim, "127.0.0.8:5060", "INVITE");
