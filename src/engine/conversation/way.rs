@@ -151,6 +151,9 @@ impl Engine {
         if self.is_merged(now, request.source, request.view, request.essentials) {
             self.answer(now, request, Answer::new(482, "Request Merged"));
         } else {
+            if let Party::Peer(peer) = to.party {
+                self.note_passed(request, allow.who, peer);
+            }
             self.take_message(now, request, from, to);
         }
         true

@@ -84,6 +84,26 @@ fn a_message_that_a_peer_sends_back_is_refused_and_the_ring_is_named_once() {
     assert!(sim.answer(&format!("ring11@{OTHER}")).starts_with("SIP/2.0 407"));
 }
 
+/// What the bridge carries itself, into a session, comes back no better than what it forwards.
+#[test]
+fn a_message_that_went_into_a_session_is_known_when_it_comes_back() {
+    let mut sim = Sim::configured(|base| {
+        base.replace(
+            "limits:",
+            &format!(
+                "  - {{ name: c, domains: [c.example], transport: udp, next_hop: \"{OTHER}\", addresses: [127.0.0.8/32], probe: \"off\", \
+                 dialect: sametime75 }}\nlimits:"
+            ),
+        )
+    });
+    sim.pass(10);
+    let _call = sim.ask("alice", "MESSAGE", CARL, "Content-Type: text/plain\r\n", "hello");
+    assert!(sim.take_requests().iter().any(|(_, m)| m.starts_with("INVITE ")));
+    let back = ("sip:alice@a.example", CARL);
+    assert_eq!(from(&mut sim, PEER, 1, "MESSAGE", back, "hello"), 482);
+    assert_eq!(rings(&sim).len(), 2, "named with both of its peers: {:?}", rings(&sim));
+}
+
 #[test]
 fn a_text_typed_twice_passes_twice() {
     let mut sim = sim(false);
